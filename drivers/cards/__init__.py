@@ -1,0 +1,1 @@
+"""What a card means: codecs and sessions over a Channel."""

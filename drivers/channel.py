@@ -1,0 +1,26 @@
+"""One activated card, as everybody above a reader sees it."""
+
+from typing import Protocol
+
+
+class Channel(Protocol):
+    """One activated FeliCa card in the field.
+
+    ``idm`` and ``pmm`` are the 8-byte identifiers of its polling answer (JIS X 6319-4). A channel is valid until its reader polls again
+    with another result; using it later raises ``CardLost``.
+    """
+
+    @property
+    def idm(self) -> bytes: ...
+
+    @property
+    def pmm(self) -> bytes: ...
+
+    def exchange(self, command: bytes) -> bytes:
+        """Send one frame and return the card's frame, both *with* their leading LEN byte and without preamble, sync and CRC.
+
+        Exactly one command reaches the air: nothing is ever resent below this line, because a write that was executed must not be
+        executed again. Raises ``CardLost`` (no answer; execution unknown), ``MalformedReply`` (the answer's LEN does not fit its
+        bytes) and ``ReaderLost``.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The twins: emulated devices that ship with the product. They import nothing of the drivers they test."""

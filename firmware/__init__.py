@@ -1,0 +1,1 @@
+"""Chooses, wires, starts and watches; the command line."""

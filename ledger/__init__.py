@@ -1,0 +1,1 @@
+"""What is owed, in order: entries, their chain and the store that keeps them."""
