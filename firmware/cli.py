@@ -1,0 +1,92 @@
+"""The command ``kazashi``.
+
+The table below is its table of contents. A command's module is imported only when it is named, so that ``--help`` answers at once and a
+vehicle never loads what only the desk needs.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from firmware.failure import Failure
+
+
+class _Command(Protocol):
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chapter:
+    title: str
+    commands: dict[str, str]
+
+
+CONTENTS = (
+    _Chapter(
+        "See it",
+        {
+            "demo": "a morning on one bus line, on emulated hardware",
+            "doctor": "what is missing on this machine, and how to get it",
+        },
+    ),
+    _Chapter(
+        "On the vehicle",
+        {
+            "validator": "run the tap validator",
+            "ledger": "verify, show or export a ledger",
+        },
+    ),
+    _Chapter(
+        "At the desk",
+        {
+            "card": "new, show, issue, grant, tap: one fare-point card",
+            "fares": "compile a GTFS-JP feed; price one ride",
+            "scheme": "check a city's scheme against its own examples",
+        },
+    ),
+    _Chapter(
+        "In the workshop",
+        {
+            "reader": "qualify a reader and a card against the twin",
+            "twin": "offer an emulated reader to a program that is not ours",
+            "words": "render and check the spoken words",
+        },
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    known = {name for chapter in CONTENTS for name in chapter.commands}
+    if not given or given[0] in {"-h", "--help"}:
+        print(_contents())
+        return 0
+    name, *rest = given
+    if name not in known:
+        print(f"kazashi: there is no command '{name}'. `kazashi --help` lists them.", file=sys.stderr)
+        return 2
+    command = cast("_Command", importlib.import_module(f"firmware.commands.{name}"))
+    parser = argparse.ArgumentParser(prog=f"kazashi {name}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.arguments(parser)
+    try:
+        return command.run(parser.parse_args(rest))
+    except Failure as failure:
+        print(f"kazashi {name}: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _contents() -> str:
+    lines = ["kazashi: a city's card terminal.", ""]
+    for chapter in CONTENTS:
+        lines.append(chapter.title)
+        lines += [f"  {name:<10} {text}" for name, text in chapter.commands.items()]
+        lines.append("")
+    lines.append("`kazashi COMMAND --help` says more.")
+    return "\n".join(lines)
