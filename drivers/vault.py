@@ -79,4 +79,3 @@ class Keys(Protocol):
     def sign_grant(self, key_id: int, message: bytes) -> bytes:
         """The issuer's Ed25519 signature (64 bytes) over a grant."""
         ...
-

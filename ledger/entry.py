@@ -111,8 +111,11 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """Who paid. ``rider`` = keyed hash cut to 8 bytes; ``granted`` and ``grant_number`` from the purse's grant; ``grant`` = first 8 bytes of
-    the SHA-256 of the grant block. ``before``/``after``: the purse as read and as written (the same when nothing was written)."""
+    """Who paid.
+
+    ``rider`` = keyed hash cut to 8 bytes; ``granted`` and ``grant_number`` come from the purse's grant; ``grant`` = first 8 bytes of the
+    SHA-256 of the grant block. ``before``/``after``: the purse as read and as written (the same when nothing was written).
+    """
 
     rider: bytes
     granted: int = 0
