@@ -1,0 +1,67 @@
+# `make` alone prints what there is. Each goal sets up what it needs (tools/set_up), once.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test prove bench check fix words pins clean
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+SOURCES := drivers ledger fares validator kiosk_ui backoffice firmware tests tools
+PROOFS := drivers ledger fares validator firmware stories peers mutation
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a morning on one bus line, on emulated hardware (CHAPTER=NAME, ARGS="--interactive")
+	@tools/set_up demo
+	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi demo $(if $(CHAPTER),--chapter $(CHAPTER)) $(ARGS)
+
+test: ## the tests, with small numbers: 8 minutes at most
+	@tools/set_up test
+	@$(BIN)/kazashi words render
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+prove: ## the full numbers; say which: PART=ledger, … (stops and goes on where it was)
+ifeq ($(filter $(PART),$(PROOFS)),)
+	@echo "Say which part: make prove PART=…   ($(PROOFS))"
+	@test -z "$(PART)"
+else
+	@tools/set_up test
+	@$(BIN)/kazashi words render
+ifeq ($(PART),mutation)
+	$(BIN)/python tools/mutation.py $(ARGS)
+else
+	$(BIN)/python -m pytest --prove -m prove tests/$(PART) $(ARGS)
+endif
+endif
+
+bench: ## the bars, measured here: a table, and build/bench.json
+	@tools/set_up test
+	@$(BIN)/kazashi words render
+	@$(BIN)/python tools/bench.py $(ARGS)
+
+check: ## style, types and floors; changes nothing
+	@tools/set_up test
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+fix: ## the twin of check: formats, and mends what can be mended by itself
+	@tools/set_up test
+	$(BIN)/ruff check --fix --quiet $(SOURCES) || true
+	$(BIN)/ruff format --quiet $(SOURCES)
+
+words: ## render the spoken words into build/clips and check their readings
+	@tools/set_up test
+	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi words check
+
+pins: ## solve requirements/*.txt again from pyproject.toml (fetches)
+	@tools/set_up test
+	@$(BIN)/python tools/pins.py
+
+clean: ## remove what make made, except .venv and finished proofs
+	rm -rf build demo-out mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find drivers ledger fares validator kiosk_ui backoffice firmware tests tools -name __pycache__ -prune -exec rm -rf {} +
