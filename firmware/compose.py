@@ -2,3 +2,34 @@
 
 Adapters are imported inside the function that needs them, so that a vehicle loads no desk code and a desk needs no screen.
 """
+
+import time
+from functools import partial
+
+from drivers.reader import EmulatedAddress, Pn532Address, Reader, parse_address
+from firmware.failure import Failure
+
+
+def open_reader(address: str) -> Reader:
+    """The reader that ``address`` names; raises ``Failure`` when there is no such kind of address.
+
+    A PN532 that does not answer yet is no failure: the reader is then lost, as it may be at any later time, and ``revive`` is the way.
+    """
+    try:
+        named = parse_address(address)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    match named:
+        case Pn532Address():
+            return _open_pn532(named)
+        case EmulatedAddress():
+            raise Failure(f"reader address '{address}': trays are not built in yet")
+
+
+def _open_pn532(address: Pn532Address) -> Reader:
+    from drivers.readers.pn532 import Pn532
+    from drivers.readers.serial_port import SerialPort
+
+    reader = Pn532(address.text, partial(SerialPort, address.path), time.monotonic_ns, baud=address.baud, air_rate=address.air_rate)
+    reader.revive()
+    return reader
