@@ -5,9 +5,13 @@ Adapters are imported inside the function that needs them, so that a vehicle loa
 
 import time
 from functools import partial
+from pathlib import Path
 
 from drivers.reader import EmulatedAddress, Pn532Address, Reader, parse_address
+from firmware.doctor import Machine, Wants, packages_named, pins_named
 from firmware.failure import Failure
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def open_reader(address: str) -> Reader:
@@ -33,3 +37,20 @@ def _open_pn532(address: Pn532Address) -> Reader:
     reader = Pn532(address.text, partial(SerialPort, address.path), time.monotonic_ns, baud=address.baud, air_rate=address.air_rate)
     reader.revive()
     return reader
+
+
+def machine() -> Machine:
+    """The machine we run on, as the doctor sees it."""
+    from firmware.machine import LinuxMachine
+
+    return LinuxMachine()
+
+
+def wants(data: str) -> Wants:
+    """What this tree asks of a machine whose ledger lies in the folder ``data``."""
+    return Wants(
+        packages=packages_named((ROOT / "apt-packages.txt").read_text()),
+        distributions=pins_named((ROOT / "requirements" / "terminal.txt").read_text()),
+        clips=str(ROOT / "build" / "clips"),
+        data=data,
+    )
