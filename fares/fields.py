@@ -15,6 +15,8 @@ from typing import TypeVar, cast
 
 from fares.faults import Unusable
 
+YEARS = range(1850, 3000)
+
 _E = TypeVar("_E", bound=Enum)
 _T = TypeVar("_T")
 
@@ -66,7 +68,10 @@ class Fields:
 
     def day(self, key: str, default: date | None = None) -> date:
         """A date without a time, such as 2026-04-01."""
-        return self._value(key, date, "a date such as 2026-04-01", default) or date.min
+        value = self._value(key, date, "a date such as 2026-04-01", default) or date.min
+        if self.has(key) and value.year not in YEARS:
+            self.fault(key, f"is in the year {value.year}; write a day from {YEARS[0]} to {YEARS[-1]}.")
+        return value
 
     def clock_time(self, key: str, default: time | None = None) -> time:
         """A time of day, such as 03:00:00."""

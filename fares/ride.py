@@ -203,9 +203,7 @@ def _sum(table: FareTable, operator: Operator, ride: Ride, segment: _Segment) ->
 _PricesOf = Callable[[FareTable, Operator, str, str, str], "tuple[int, ...] | NoPriceReason"]
 
 
-def _all_prices(
-    table: FareTable, operator: Operator, route: str, segment: _Segment, prices_of: _PricesOf
-) -> list[int] | NoPriceReason:
+def _all_prices(table: FareTable, operator: Operator, route: str, segment: _Segment, prices_of: _PricesOf) -> list[int] | NoPriceReason:
     """Every price of the pair, rising; over all stops that share the ticket's number."""
     found: set[int] = set()
     for boarding in segment.boardings:
