@@ -208,16 +208,20 @@ def read(
     Raises ``CardLost``, ``CardRefused``, ``MalformedReply``, ``ReaderLost``; ``NotAuthentic`` when no card key fits; its kind
     ``NoGoodGrant`` when a key fits and no copy of the grant is signed.
     """
-    idm = channel.idm
-    rc = random(16)
-    felica.parse_write(channel.exchange(felica.write_blocks(idm, (Block.RC,), rc)), idm)
-    first = read_with_mac(channel, (Block.REG, Block.S_PAD0, Block.WCNT))
-    session = vault.session(idm, rc, first)
+    session, first = prove(channel, vault, random, (Block.REG, Block.S_PAD0, Block.WCNT))
     reg, block_a, wcnt = first.data[0:16], first.data[16:32], first.data[32:48]
-    rider = vault.rider(idm)
+    rider = vault.rider(channel.idm)
     finder = _GrantFinder(channel, session, grants, lambda block: known(rider, digest(block)))
     grant, was_known = finder.find(block_a)
     return PurseReading(rider, Counters.parse(reg, wcnt), grant, was_known, session)
+
+
+def prove(channel: Channel, vault: Vault, random: Callable[[int], bytes], blocks: tuple[int, ...]) -> tuple[CardSession, MacRead]:
+    """Open a session over up to three blocks: 2 exchanges. Raises what ``read`` raises, but for ``NoGoodGrant``."""
+    rc = random(16)
+    felica.parse_write(channel.exchange(felica.write_blocks(channel.idm, (Block.RC,), rc)), channel.idm)
+    first = read_with_mac(channel, blocks)
+    return vault.session(channel.idm, rc, first), first
 
 
 def debited(reading: PurseReading, points: int, log: RegLog) -> Counters:
