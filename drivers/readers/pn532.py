@@ -114,7 +114,8 @@ class Pn532:
         self._open_port = open_port
         self._monotonic_ns = monotonic_ns
         self._baud = baud
-        self._poll = bytes((2, 1 + AIR_RATES.index(air_rate), 0x00, 0xFF, 0xFF, 0x00, SLOTS))
+        self._poll = b""
+        self.set_air_rate(air_rate)
         self._answer_ns = int((_CHIP_S + _LINE_BYTES * _BITS_A_BYTE / baud) * 1e9)
         self._parser = frames.Parser()
         self._port: Port | None = None
@@ -153,6 +154,10 @@ class Pn532:
         if not frame or frame[0] != len(frame):
             raise MalformedReply(f"an answer of {len(frame)} bytes does not say so in its first byte")
         return frame
+
+    def set_air_rate(self, air_rate: int) -> None:
+        """kbit/s from the next poll on: 212 or 424."""
+        self._poll = bytes((2, 1 + AIR_RATES.index(air_rate), 0x00, 0xFF, 0xFF, 0x00, SLOTS))  # targets, rate, Polling without LEN
 
     def command(self, code: int, data: bytes = b"") -> bytes:
         """One host command that touches no card, for the workshop: its answer's data."""
