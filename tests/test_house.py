@@ -171,7 +171,8 @@ def outside_imports(tree: ast.Module) -> set[str]:
 
 
 def contract(name: str) -> dict[str, Any]:
-    (found,) = [each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["name"] == name]
+    contracts: list[dict[str, Any]] = PROJECT["tool"]["importlinter"]["contracts"]
+    (found,) = [each for each in contracts if each["name"] == name]
     return found
 
 
