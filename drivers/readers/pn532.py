@@ -31,6 +31,7 @@ from drivers.readers import pn532_frames as frames
 from drivers.readers.port import Port
 
 GET_FIRMWARE_VERSION = 0x02
+READ_REGISTER = 0x06
 SET_SERIAL_BAUD_RATE = 0x10
 SAM_CONFIGURATION = 0x14
 RF_CONFIGURATION = 0x32
@@ -48,6 +49,7 @@ _SETTINGS = (
 )
 _NORMAL_MODE = bytes((0x01, 0x00, 0x01))  # SAM: not used, no time limit, IRQ line on
 _PN532_IC = 0x32
+_TX_CONTROL = bytes((0x63, 0x04))
 
 # Status bytes that accuse the reader, not the card: its field is off, it overheated, it has forgotten what it was set to.
 _READER_STATUS = {
@@ -159,9 +161,10 @@ class Pn532:
         """kbit/s from the next poll on: 212 or 424."""
         self._poll = bytes((2, 1 + AIR_RATES.index(air_rate), 0x00, 0xFF, 0xFF, 0x00, SLOTS))  # targets, rate, Polling without LEN
 
-    def command(self, code: int, data: bytes = b"") -> bytes:
-        """One host command that touches no card, for the workshop: its answer's data."""
-        return self._command(code, data, self._answer_ns)
+    def field_is_on(self) -> bool:
+        """Whether the chip drives its antenna now: bits 0 and 1 of its CIU_TxControl register, 6304. One host command."""
+        answer = self._command(READ_REGISTER, _TX_CONTROL, self._answer_ns)
+        return bool(answer and answer[0] & 0x03)
 
     def revive(self) -> bool:
         self._forget_cards()
