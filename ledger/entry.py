@@ -7,6 +7,8 @@ wrong is put right by a later entry that points at it. Bytes and back: ``ledger.
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
+from drivers.cards.purse import Counters as Counters
+
 VERSION = 1
 
 
@@ -77,16 +79,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
-    """A purse's counters: REGA, REGB (u32), REGC (8 bytes), WCNT (u24) of a FeliCa Lite-S."""
-
-    rega: int
-    regb: int
-    regc: bytes
-    wcnt: int
-
-
-@dataclass(frozen=True, slots=True)
 class Fare:
     """Yen and points. ``nominal`` = fare of all riders before any scheme; ``points`` taken from the card; ``cash`` due in coins."""
 
@@ -147,6 +139,11 @@ class Entry:
     device: int = 0
     epoch: int = 0
     seq: int = 0
+
+    @property
+    def counts_as_paid(self) -> bool:
+        """The ride is paid: booked at once, or resolved so later."""
+        return self.kind is Kind.PAID or (self.kind is Kind.RESOLVED and self.outcome is Outcome.PAID)
 
 
 @dataclass(frozen=True, slots=True)
