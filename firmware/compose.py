@@ -5,11 +5,15 @@ Adapters are imported inside the function that needs them, so that a vehicle loa
 
 import time
 from functools import partial
+from importlib import resources
 from pathlib import Path
 
 from drivers.reader import EmulatedAddress, Pn532Address, Reader, parse_address
 from firmware.doctor import Machine, Wants, packages_named, pins_named
 from firmware.failure import Failure
+from firmware.screen import ScreenLink
+from validator.feedback import Wordbook, WordbookError
+from validator.feedback import parse as parse_wordbook
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,3 +58,17 @@ def wants(data: str) -> Wants:
         clips=str(ROOT / "build" / "clips"),
         data=data,
     )
+
+
+def wordbook() -> Wordbook:
+    """All that the validator shows and says (``validator/words/messages.toml``); raises ``Failure`` with every fault of the file."""
+    file = resources.files("validator") / "words" / "messages.toml"
+    try:
+        return parse_wordbook(file.read_text(encoding="utf-8"), file.name)
+    except WordbookError as error:
+        raise Failure(str(error)) from error
+
+
+def screen_link(path: Path) -> ScreenLink:
+    """The station's end of the wire to the screen process that listens (now or later) at ``path``."""
+    return ScreenLink(path)
