@@ -1,0 +1,329 @@
+"""What one reading of a purse means for the ride: who owes what, and what was paid already (pure).
+
+``decide`` answers with the event for the tap table, the entry that goes with it and what is said. It asks in this order, and the order is
+the point:
+
+    1. Is a debit of ours open for this rider? What the card says about it comes first: a debit that was done is *paid*, whatever else has
+       changed meanwhile (``drivers.cards.purse.compare`` has the reasoning). Only when it is proven undone is the ride judged afresh.
+    2. Has an UNKNOWN of an earlier trip become known? It is settled by an entry that points at it, and the ride is judged afresh.
+    3. Do the counters make sense, and is the card welcome?
+    4. Was this ride paid already? The same card on the same trip inside the operator's window never pays again by itself, whatever is
+       armed, except for the second person of an armed pair. A frightened rider who taps three times pays once.
+    5. Where did the rider get on, and what does it cost? Then points first, the rest in cash, as the scheme says.
+
+"On the same trip" is looked up among PAID entries and those RESOLVED as paid. When a time cannot be compared (another boot, clock unset)
+the entry counts as inside the window: an unknown age must not take points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, tzinfo
+
+from drivers.cards.purse import Counters, PurseReading, RegLog, compare, debited
+from drivers.cards.purse import Outcome as Debit
+from drivers.devices.clock import ClockState, Instant
+from fares.operator import KnownBy, Operator
+from fares.ride import Flag, NeedsDriver, NoFare, Priced, Ride, price_ride
+from fares.scheme import Question, Scheme
+from fares.table import FareTable
+from ledger.entry import Entry, Fare, Flags, Intent, Kind, Medium, Outcome, Place, Versions, When
+from validator.messages import Message, Shown
+from validator.tap import Event
+from validator.trip import Duty
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_FLAGS = {Flag.AMBIGUOUS: Flags.AMBIGUOUS_PRICE, Flag.ORIGIN: Flags.ORIGIN_FARE, Flag.DRIVER: Flags.DRIVER_FARE}
+_KNOWN_DEBIT = {
+    Debit.DONE: Outcome.PAID,
+    Debit.NOT_DONE: Outcome.UNPAID,
+    Debit.OTHERS_NOT_OURS: Outcome.UNPAID,
+}
+LOG_KIND_RIDE = 1
+"""The last byte of REGC: a ride."""
+
+PAIR = 2
+"""From this many armed riders on, a tap pays for several people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """The rules in force, one of each: compiled fare table, the operator's decisions, the city's scheme."""
+
+    table: FareTable
+    operator: Operator
+    scheme: Scheme
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where and when the card was laid down. ``terminal``: u24; ``zone``: local time of the operator."""
+
+    duty: Duty
+    now: Instant
+    zone: tzinfo
+    terminal: int
+    versions: Versions
+
+    @property
+    def when(self) -> When:
+        """The moment, as an entry writes it."""
+        return When(self.now.boot, self.now.mono_ms, self.now.utc_ms, int(self.now.state))
+
+    @property
+    def day(self) -> date | None:
+        """The open trip's service day; None when it was opened with the clock unset."""
+        return date.fromordinal(_EPOCH_DAY + self.duty.service_day) if self.duty.service_day else None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What this terminal's ledger and lists know of a rider.
+
+    ``intent``: a debit of ours whose outcome is not booked. ``unknown``: UNKNOWN entries not yet resolved. ``paid``: PAID entries, and
+    those RESOLVED as paid, of the open trip. ``boarded``: OPEN on this trip. ``unpriced``: UNPRICED on this trip. ``blocked``: on the deny
+    list.
+    """
+
+    intent: Intent | None = None
+    unknown: Sequence[Entry] = ()
+    paid: Sequence[Entry] = ()
+    boarded: Entry | None = None
+    unpriced: Entry | None = None
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a reading means: the event for the tap table, the entry that the row's effect stores, what is said, and REGC of a debit."""
+
+    event: Event
+    says: Shown | None = None
+    entry: Entry | None = None
+    log: RegLog | None = None
+
+
+def decide(reading: PurseReading, known: Known, scene: Scene, tariff: Tariff) -> Decision:
+    """Judge one reading; the order of the questions opens this file."""
+    case = _Case(reading, known, scene, tariff)
+    return case.open_debit() or case.old_unknown() or case.unwelcome() or case.paid_before() or case.boarding() or case.charge()
+
+
+def proven(entry: Entry, now: Counters) -> tuple[Event, Entry]:
+    """What the counters read after a debit say of it, and the entry with those counters."""
+    medium = entry.medium
+    if medium is None or medium.before is None or medium.after is None:
+        raise ValueError("an intent without counters cannot be judged")
+    match compare(medium.before, medium.after, now):
+        case Debit.DONE:
+            return Event.DONE, replace(entry, medium=replace(medium, after=now))
+        case Debit.NOT_DONE:
+            return Event.UNDONE, entry
+        case _:
+            return Event.NONSENSE, entry
+
+
+def renewed(decision: Decision, reading: PurseReading) -> Decision:
+    """The same debit for counters read afresh, after the first try was proven undone."""
+    entry, log = decision.entry, decision.log
+    if entry is None or entry.medium is None or log is None:
+        raise ValueError("only a debit can be renewed")
+    medium = replace(entry.medium, before=reading.counters, after=debited(reading, entry.fare.points, log))
+    return replace(decision, entry=replace(entry, medium=medium))
+
+
+def service_day(now: Instant, zone: tzinfo, operator: Operator) -> int:
+    """Days since 1970-01-01 of the service day that it is now; 0 while the clock is unset."""
+    if now.state is ClockState.UNSET:
+        return 0
+    return operator.service_day(datetime.fromtimestamp(now.utc_ms / 1000, zone)).toordinal() - _EPOCH_DAY
+
+
+def same_run(one: Place, other: Place) -> bool:
+    """Whether two entries belong to the same run of a vehicle: a trip's name comes back every day, a shift's number does not."""
+    return (one.trip, one.service_day, one.shift) == (other.trip, other.service_day, other.shift)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One reading with everything that bears on it; each method is one question and answers None when it has nothing to say."""
+
+    reading: PurseReading
+    known: Known
+    scene: Scene
+    tariff: Tariff
+
+    # ── 1. a debit of ours that is still open ──
+    def open_debit(self) -> Decision | None:
+        intent = self.known.intent
+        medium = intent.entry.medium if intent else None
+        if intent is None or medium is None or medium.before is None or medium.after is None:
+            return None
+        match compare(medium.before, medium.after, self.reading.counters):
+            case Debit.DONE:
+                entry = replace(
+                    intent.entry,
+                    when=self.scene.when,
+                    flags=intent.entry.flags | Flags.RECOVERED,
+                    medium=replace(medium, after=self.reading.counters),
+                )
+                values: dict[str, int | str] = {"points": entry.fare.points, "balance": self.reading.balance}
+                return Decision(Event.RECOVERED, Shown(Message.RECOVERED, values), entry)
+            case Debit.OTHERS_UNSURE:
+                return Decision(Event.UNSURE, Shown(Message.CHECK_LATER), self._unknown(intent, "others-debited"))
+            case Debit.NONSENSE:
+                return Decision(Event.DAMAGED, Shown(Message.DAMAGED_CARD), self._unknown(intent, "nonsense"))
+            case Debit.NOT_DONE | Debit.OTHERS_NOT_OURS:
+                return None
+
+    def _unknown(self, intent: Intent, reason: str) -> Entry:
+        return replace(intent.entry, kind=Kind.UNKNOWN, when=self.scene.when, reason=reason)
+
+    # ── 2. a debit that was noted as unknown ──
+    def old_unknown(self) -> Decision | None:
+        for entry in self.known.unknown:
+            medium = entry.medium
+            if medium is None or medium.before is None or medium.after is None:
+                continue
+            outcome = _KNOWN_DEBIT.get(compare(medium.before, medium.after, self.reading.counters))
+            if outcome is not None:
+                resolved = replace(entry, kind=Kind.RESOLVED, when=self.scene.when, outcome=outcome, ref=entry.seq, reason="")
+                return Decision(Event.OLD_KNOWN, None, resolved)
+            if same_run(entry.place, self.scene.duty.place()):
+                return Decision(Event.UNSURE_BEFORE, Shown(Message.CHECK_LATER))
+        return None
+
+    # ── 3. cards that may not pay ──
+    def unwelcome(self) -> Decision | None:
+        if self.reading.damaged:
+            return Decision(Event.DAMAGED, Shown(Message.DAMAGED_CARD), self._entry(Kind.REFUSED, reason="damaged"))
+        if self.known.blocked:
+            return Decision(Event.BLOCKED, Shown(Message.BLOCKED_CARD), self._entry(Kind.REFUSED, reason="deny-list"))
+        return None
+
+    # ── 4. paid already ──
+    def paid_before(self) -> Decision | None:
+        inside = [entry for entry in self.known.paid if self._inside_window(entry)]
+        if not inside or self._riders_due(inside) > 0:
+            return None
+        at = datetime.fromtimestamp(inside[-1].when.utc_ms / 1000, self.scene.zone)
+        values: dict[str, int | str] = {"hour": at.hour, "minute": at.minute, "balance": self.reading.balance}
+        return Decision(Event.PAID_BEFORE, Shown(Message.ALREADY_PAID, values))
+
+    def _riders_due(self, paid: Sequence[Entry]) -> int:
+        """Riders still to be paid for: only an armed pair asks for more than what was paid."""
+        armed = self.scene.duty.armed
+        if armed.riders < PAIR:
+            return 0
+        return armed.riders - sum(entry.fare.adults + entry.fare.children for entry in paid)
+
+    def _inside_window(self, entry: Entry) -> bool:
+        now, then = self.scene.when, entry.when
+        window_ms = self.tariff.operator.already_paid_min * 60_000
+        if now.boot == then.boot:
+            return now.mono_ms - then.mono_ms <= window_ms
+        if ClockState.UNSET in (now.clock, then.clock):
+            return True
+        return now.utc_ms - then.utc_ms <= window_ms
+
+    # ── 5. boarding ──
+    def boarding(self) -> Decision | None:
+        duty = self.scene.duty
+        policy = self.tariff.operator.policy(duty.trip.route if duty.trip else "")
+        if policy.known_by is not KnownBy.BOARDING_TAP or duty.armed.fare_yen is not None or duty.armed.ticket is not None:
+            return None
+        if self.known.boarded is None:
+            entry = self._entry(Kind.OPEN, boarding=duty.stop)
+            return Decision(Event.BOARDING, Shown(Message.BOARDED), entry)
+        if self.known.boarded.place.boarding == duty.stop:
+            return Decision(Event.BOARDED_BEFORE, Shown(Message.BOARDED))
+        return None
+
+    # ── 6. the price, and who pays it ──
+    def charge(self) -> Decision:
+        match price_ride(self.tariff.table, self.tariff.operator, self._ride()):
+            case Priced() as priced:
+                return self._charged(priced)
+            case NeedsDriver(reason) | NoFare(reason):
+                if self.known.unpriced is not None:
+                    return Decision(Event.NO_PRICE_BEFORE, Shown(Message.ASK_DRIVER))
+                entry = self._entry(Kind.UNPRICED, reason=reason.value)
+                return Decision(Event.NO_PRICE, Shown(Message.ASK_DRIVER), entry)
+
+    def _ride(self) -> Ride:
+        duty, known = self.scene.duty, self.known
+        adults, children = self._riders_to_price()
+        return Ride(
+            route=duty.trip.route if duty.trip else "",
+            trip=duty.trip.id if duty.trip else "",
+            boarding=known.boarded.place.boarding if known.boarded else None,
+            alighting=duty.stop or None,
+            adults=adults,
+            children=children,
+            driver_fare=duty.armed.fare_yen,
+            day=self.scene.day,
+            ticket=duty.armed.ticket,
+        )
+
+    def _riders_to_price(self) -> tuple[int, int]:
+        """Adults and children still to be paid for: of an armed pair, those not paid before on this trip."""
+        armed = self.scene.duty.armed
+        paid = [entry.fare for entry in self.known.paid if self._inside_window(entry)] if armed.riders >= PAIR else []
+        children = min(max(0, armed.children - sum(fare.children for fare in paid)), armed.riders)
+        adults = max(0, armed.riders - sum(fare.adults + fare.children for fare in paid) - children)
+        return (adults, children) if adults + children else (armed.adults, armed.children)
+
+    def _charged(self, priced: Priced) -> Decision:
+        policy = self.tariff.operator.policy(self.scene.duty.trip.route if self.scene.duty.trip else "")
+        question = Question(priced.yen, priced.holder, self.reading.balance, self.scene.day, policy.lines)
+        due = self.tariff.scheme.decide(question)
+        adults, children = self._riders_to_price()
+        fare = Fare(priced.yen, due.points, due.cash, adults, children)
+        flags = Flags.NONE
+        for flag in priced.flags:
+            flags |= _FLAGS[flag]
+        ref = self.known.unpriced.seq if self.known.unpriced else 0
+        paid = self._entry(Kind.PAID, fare=fare, flags=flags, boarding=priced.boarding, ref=ref)
+        if due.points:
+            log = RegLog(self.scene.terminal, self.scene.now.utc_ms // 1000 & 0xFFFFFFFF, LOG_KIND_RIDE)
+            after = debited(self.reading, due.points, log)
+            medium = None if paid.medium is None else replace(paid.medium, after=after)
+            return Decision(Event.DUE, _receipt(fare, self.reading.balance - due.points), replace(paid, medium=medium), log)
+        if due.cash:
+            return Decision(Event.CASH_ONLY, _receipt(fare, self.reading.balance), paid)
+        return Decision(Event.NOTHING_DUE, Shown(Message.FREE), replace(paid, kind=Kind.FREE))
+
+    # ── the entry all decisions share ──
+    def _entry(
+        self, kind: Kind, *, fare: Fare | None = None, flags: Flags = Flags.NONE, boarding: str = "", reason: str = "", ref: int = 0
+    ) -> Entry:
+        scene, reading, armed = self.scene, self.reading, self.scene.duty.armed
+        unset = Flags.CLOCK_UNSET if scene.now.state is ClockState.UNSET else Flags.NONE
+        return Entry(
+            kind=kind,
+            when=scene.when,
+            place=scene.duty.place(boarding),
+            medium=Medium(
+                rider=reading.rider,
+                granted=reading.granted,
+                grant_number=reading.grant.number if reading.grant else 0,
+                grant=reading.grant.digest if reading.grant else b"",
+                before=reading.counters,
+                after=reading.counters,
+            ),
+            fare=fare or Fare(adults=armed.adults, children=armed.children),
+            versions=replace(scene.versions, card_key=reading.session.key_version),
+            flags=flags | unset,
+            reason=reason,
+            ref=ref,
+        )
+
+
+def _receipt(fare: Fare, balance: int) -> Shown:
+    """What is said when it is paid."""
+    riders = fare.adults + fare.children
+    values: dict[str, int | str] = {"points": fare.points, "cash": fare.cash, "balance": balance, "riders": riders}
+    if not fare.points:
+        return Shown(Message.CASH, values)
+    if fare.cash:
+        return Shown(Message.PAID_AND_CASH, values)
+    return Shown(Message.PAID_PAIR if riders >= PAIR else Message.PAID, values)

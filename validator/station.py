@@ -1,0 +1,456 @@
+"""Drives the tap table with a reader, a ledger and a presenter.
+
+The station performs what a row says and comes back with the next event. It has no opinion about money: what a reading means is
+``validator.journey``'s, what happens next is ``validator.tap``'s. One thread; the whole card session runs to its end here, with no queue
+between two exchanges. Between taps it turns: the driver's keys, one poll, the idle picture, and the ledger's housekeeping when nobody is
+near.
+
+It is written so that the loop cannot die of anything outside: a reader that is gone is polled for again, a full ledger is shown and said, a
+screen that is gone is not waited for.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from typing import Protocol
+
+from drivers.cards import purse
+from drivers.cards.purse import NoGoodGrant, PurseReading
+from drivers.channel import Channel
+from drivers.devices.clock import Clock
+from drivers.devices.keypad import Keypad, Press
+from drivers.errors import CardError, CardLost, CardRefused, MalformedReply, NotAuthentic, ReaderLost
+from drivers.reader import Reader
+from drivers.vault import GrantChecker, Vault
+from ledger.entry import Entry, Intent, Kind, Place, Versions, When
+from ledger.errors import Full, NotStored
+from validator.field import Field, look, touch_again
+from validator.journey import Decision, Known, Scene, Tariff, decide, proven, renewed, service_day
+from validator.messages import Message, Presenter, Shown
+from validator.tap import RESULT, TABLE, Do, Event, Row, State, Table, step
+from validator.trip import Duty, press, used
+
+log = logging.getLogger(__name__)
+
+OUR_CHIPS = (0xF1, 0xF2)
+"""PMm IC types that can be a purse of ours: Lite-S, and FeliCa Link in Lite-S mode. Any other card is foreign and is not spoken to."""
+
+MAX_ROWS_PER_TAP = 64
+MAX_DEBITS_PER_TAP = 2
+IDLE_POLL_GAP_NS = 10_000_000
+RESULT_STAYS_NS = 4_000_000_000
+QUIET_BEFORE_CHECKPOINT_NS = 5_000_000_000
+REVIVE_GAP_NS = 1_000_000_000
+ASKS_FOR_ANOTHER_TOUCH = frozenset({Message.HOLD_AGAIN, Message.HOLD_AGAIN_UNSURE})
+USES_WHAT_WAS_ARMED = frozenset({"paid", "noted"})
+
+
+class Ledger(Protocol):
+    """The ledger as a station needs it (``ledger.store.Store``).
+
+    Every writing call returns when durable, or raises ``Full`` or ``NotStored``.
+    """
+
+    def append(self, entry: Entry, grant_digest: bytes | None = None) -> Entry: ...
+    def intend(self, intent: Intent) -> None: ...
+    def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry: ...
+    def withdraw(self, rider: bytes) -> None: ...
+    def intents(self) -> list[Intent]: ...
+    def intent_of(self, rider: bytes) -> Intent | None: ...
+    def expire_intents(self, when: When) -> list[Entry]: ...
+    def unknown_of(self, rider: bytes) -> list[Entry]: ...
+    def on_run(self, rider: bytes, place: Place) -> list[Entry]: ...
+    def knows_grant(self, rider: bytes, digest: bytes) -> bool: ...
+    def needs_checkpoint(self) -> bool: ...
+    def checkpoint(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a station is made of. ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list."""
+
+    reader: Reader
+    vault: Vault
+    grants: GrantChecker
+    ledger: Ledger
+    presenter: Presenter
+    keypad: Keypad
+    clock: Clock
+    random: Callable[[int], bytes]
+    blocked: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What it decides with. ``terminal``: u24, also the ledger's device; ``zone``: the operator's local time."""
+
+    tariff: Tariff
+    terminal: int
+    zone: tzinfo
+    versions: Versions
+
+
+@dataclass(slots=True)
+class _Tap:
+    """One tap on its way through the table."""
+
+    channel: Channel
+    row: Row
+    reading: PurseReading | None = None
+    decision: Decision | None = None
+    debits: int = 0
+    trail: tuple[str, ...] = ()
+
+    def decided(self) -> Decision:
+        if self.decision is None:
+            raise ValueError("the tap table asked for a decision's effect before there was a decision")
+        return self.decision
+
+    def read(self) -> PurseReading:
+        if self.reading is None:
+            raise ValueError("the tap table asked for a card's effect before the card was read")
+        return self.reading
+
+    def entry(self) -> Entry:
+        """The decision's entry, named after the row that stores it."""
+        entry = self.decided().entry
+        if entry is None:
+            raise ValueError("the tap table asked to store a decision that has no entry")
+        return replace(entry, row=self.row.name)
+
+
+class Station:
+    """A validator on duty. ``turn`` is one round; ``run`` turns until told to stop."""
+
+    def __init__(self, equipment: Equipment, terms: Terms, duty: Duty, rows: Table = TABLE) -> None:
+        self._rows = rows
+        self.equipment = equipment
+        self.terms = terms
+        self.duty = duty
+        self.taps = 0
+        self._field = Field()
+        self._reader_ok = True
+        self._closing = False
+        now = equipment.clock.monotonic_ns()
+        self._idle_at_ns: int | None = now
+        self._last_card_ns = now
+        self._revive_at_ns = now
+        self._effects: dict[Do, Callable[[_Tap], Event | None]] = {
+            Do.READ: self._read,
+            Do.DECIDE: self._decide,
+            Do.SETTLE: self._settle,
+            Do.INTEND: self._intend,
+            Do.DEBIT: self._debit,
+            Do.VERIFY: self._verify,
+            Do.FIND: self._find,
+            Do.BOOK: self._store_decision,
+            Do.NOTE: self._store_decision,
+            Do.WITHDRAW: self._withdraw,
+        }
+
+    # ── the round ──
+
+    def run(self, go_on: Callable[[], bool]) -> None:
+        """Turn while ``go_on()``; between turns the line to the reader rests for a moment."""
+        clock = self.equipment.clock
+        while go_on():
+            self.turn()
+            clock.sleep_until_ns(clock.monotonic_ns() + IDLE_POLL_GAP_NS)
+
+    def turn(self) -> None:
+        """The driver's keys, one poll and the tap it finds, the idle picture, the ledger's housekeeping."""
+        for key in self.equipment.keypad.presses():
+            self.press(key)
+        self._look()
+        self._rest()
+
+    def press(self, key: Press) -> None:
+        """One key of the driver."""
+        before = self.duty
+        today = service_day(self.equipment.clock.now(), self.terms.zone, self.terms.tariff.operator)
+        pressed = press(before, key, unsure=bool(self.equipment.ledger.intents()), service_day=today)
+        try:
+            for kind in pressed.notes:
+                self._note_duty(kind, before if kind is Kind.TRIP_CLOSE else pressed.duty)
+        except (Full, NotStored):
+            log.exception("a key of the driver could not be recorded; it is not obeyed")
+            self._show(Shown(Message.LEDGER_FULL))
+            return
+        self.duty = pressed.duty
+        if pressed.says is not None:
+            self._show(Shown(pressed.says))
+        else:
+            self._show_idle()
+
+    def open_shift(self) -> None:
+        """Record that the terminal started and the shift is open. Debits that a power cut left open wait for their rider's next touch."""
+        self.equipment.ledger.append(self._duty_entry(Kind.BOOT, self.duty))
+        self.equipment.ledger.append(self._duty_entry(Kind.SHIFT_OPEN, self.duty))
+
+    def close_shift(self, kind: Kind = Kind.SHIFT_CLOSE) -> None:
+        """Take no more taps, name what is still unknown, record the end (SHIFT_CLOSE or POWER_LOSS)."""
+        self._closing = True
+        self._show(Shown(Message.CLOSING))
+        self._note_duty(kind, self.duty)
+        self.equipment.ledger.checkpoint()
+
+    # ── the field ──
+
+    def _look(self) -> None:
+        if not self._reader_ok:
+            self._revive()
+            return
+        try:
+            cards = self.equipment.reader.poll()
+        except ReaderLost as lost:
+            log.warning("reader lost: %s", lost)
+            self._reader_died()
+            return
+        self._field, event = look(self._field, [card.idm for card in cards])
+        if event is None:
+            return
+        self._last_card_ns = self.equipment.clock.monotonic_ns()
+        if event is Event.CARD_SEEN:
+            self._tap(cards[0], self._welcome())
+        else:
+            self._say_only(event)
+
+    def _welcome(self) -> Event:
+        """CARD_SEEN, or why no card is taken now."""
+        if self._closing:
+            return Event.CLOSING
+        return Event.CARD_SEEN if self.duty.trip else Event.NO_TRIP
+
+    def _reader_died(self) -> None:
+        self._reader_ok = False
+        self._revive_at_ns = self.equipment.clock.monotonic_ns() + REVIVE_GAP_NS
+        self._say_only(Event.READER_DIED)
+
+    def _revive(self) -> None:
+        clock = self.equipment.clock
+        if clock.monotonic_ns() < self._revive_at_ns:
+            return
+        self._revive_at_ns = clock.monotonic_ns() + REVIVE_GAP_NS
+        if self.equipment.reader.revive():
+            log.info("reader is back")
+            self._reader_ok = True
+            self._field = Field()
+            self._say_only(Event.READER_BACK)
+            self._show_idle()
+
+    def _say_only(self, event: Event) -> None:
+        row = step(State.WAITING, event, self._rows)
+        log.info("tap row=%s", row.name)
+        if isinstance(row.says, Message):
+            self._show(Shown(row.says))
+
+    # ── one tap ──
+
+    def _tap(self, channel: Channel, event: Event) -> None:
+        """Walk the table from WAITING to WAITING."""
+        self.taps += 1
+        began_ns = self.equipment.clock.monotonic_ns()
+        state = State.WAITING
+        tap = _Tap(channel, step(state, event, self._rows))
+        for _ in range(MAX_ROWS_PER_TAP):
+            tap.row = step(state, event, self._rows)
+            tap.trail = (*tap.trail, tap.row.name)
+            following = self._perform(tap)
+            state = tap.row.target
+            if following is None:
+                break
+            event = following
+        took_ms = (self.equipment.clock.monotonic_ns() - began_ns) / 1e6
+        log.info("tap rows=%s took_ms=%.1f", ",".join(tap.trail), took_ms)
+        self._last_card_ns = self.equipment.clock.monotonic_ns()
+
+    def _perform(self, tap: _Tap) -> Event | None:
+        following: Event | None = None
+        self._say(tap)
+        for effect in tap.row.does:
+            following = self._effects[effect](tap)
+        if following is Event.READER_DIED:
+            self._reader_ok = False
+            self._revive_at_ns = self.equipment.clock.monotonic_ns()
+        return following
+
+    def _say(self, tap: _Tap) -> None:
+        says = tap.row.says
+        if says is None:
+            return
+        shown = tap.decided().says if says is RESULT else Shown(says)
+        if shown is None:
+            return
+        self._show(shown)
+        if shown.message in ASKS_FOR_ANOTHER_TOUCH:
+            self._field = touch_again(self._field)
+        if tap.row.name in USES_WHAT_WAS_ARMED:
+            self.duty = used(self.duty)
+
+    # ── effects on the card ──
+
+    def _read(self, tap: _Tap) -> Event:
+        if tap.channel.pmm[1] not in OUR_CHIPS:
+            return Event.FOREIGN
+        try:
+            tap.reading = self._read_purse(tap.channel)
+        except NoGoodGrant:
+            return Event.BAD_GRANT
+        except (CardError, ReaderLost) as error:
+            return _card_event(error, refused=Event.UNREADABLE)
+        return Event.PURSE_READ
+
+    def _read_purse(self, channel: Channel) -> PurseReading:
+        equipment = self.equipment
+        return purse.read(channel, equipment.vault, equipment.grants, equipment.ledger.knows_grant, equipment.random)
+
+    def _debit(self, tap: _Tap) -> Event:
+        decision, entry = tap.decided(), tap.entry()
+        if decision.log is None:
+            raise ValueError("the tap table asked for a debit that was not decided")
+        tap.debits += 1
+        try:
+            purse.debit(tap.channel, tap.read(), entry.fare.points, decision.log)
+        except (CardError, ReaderLost) as error:
+            return _card_event(error, refused=Event.WRITE_REFUSED)
+        return Event.WRITTEN
+
+    def _verify(self, tap: _Tap) -> Event:
+        try:
+            counters = purse.verify(tap.channel, tap.read())
+        except (CardError, ReaderLost) as error:
+            return _card_event(error, refused=Event.UNREADABLE)
+        return self._judge(tap, counters)
+
+    def _find(self, tap: _Tap) -> Event:
+        """Whether the debit is there, by one fresh look for the same card."""
+        idm = tap.channel.idm
+        try:
+            tap.channel = next(card for card in self.equipment.reader.poll() if card.idm == idm)
+            tap.reading = self._read_purse(tap.channel)
+        except ReaderLost:
+            return Event.READER_DIED
+        except (StopIteration, CardError):
+            return Event.NOT_FOUND
+        event = self._judge(tap, tap.reading.counters)
+        if event is not Event.UNDONE:
+            return event
+        if tap.debits >= MAX_DEBITS_PER_TAP:
+            return Event.GAVE_UP
+        tap.decision = renewed(tap.decided(), tap.reading)
+        return Event.UNDONE
+
+    def _judge(self, tap: _Tap, counters: purse.Counters) -> Event:
+        event, entry = proven(tap.entry(), counters)
+        tap.decision = replace(tap.decided(), entry=entry)
+        return event
+
+    # ── effects on the ledger ──
+
+    def _decide(self, tap: _Tap) -> Event:
+        reading = tap.read()
+        tap.decision = decide(reading, self._known(reading.rider), self._scene(self.duty), self.terms.tariff)
+        return tap.decision.event
+
+    def _known(self, rider: bytes) -> Known:
+        ledger = self.equipment.ledger
+        on_trip = ledger.on_run(rider, self.duty.place())
+        return Known(
+            intent=ledger.intent_of(rider),
+            unknown=ledger.unknown_of(rider),
+            paid=[entry for entry in on_trip if entry.counts_as_paid],
+            boarded=_last(on_trip, Kind.OPEN),
+            unpriced=_last(on_trip, Kind.UNPRICED),
+            blocked=self.equipment.blocked(rider),
+        )
+
+    def _intend(self, tap: _Tap) -> Event:
+        return self._stored(lambda: self.equipment.ledger.intend(Intent(tap.entry())))
+
+    def _settle(self, tap: _Tap) -> Event:
+        return self._stored(lambda: self.equipment.ledger.append(tap.entry()))
+
+    def _store_decision(self, tap: _Tap) -> Event:
+        reading, entry, ledger = tap.read(), tap.entry(), self.equipment.ledger
+        new_grant = reading.grant.digest if reading.grant and not reading.grant_known else None
+        if ledger.intent_of(reading.rider) is None:
+            return self._stored(lambda: ledger.append(entry, new_grant))
+        return self._stored(lambda: ledger.pay(reading.rider, entry, new_grant))
+
+    def _withdraw(self, tap: _Tap) -> None:
+        try:
+            self.equipment.ledger.withdraw(tap.read().rider)
+        except (Full, NotStored) as error:
+            log.warning("an intent that was proven undone stays open: %s", error)
+
+    @staticmethod
+    def _stored(store: Callable[[], object]) -> Event:
+        try:
+            store()
+        except Full:
+            return Event.FULL
+        except NotStored as error:
+            log.warning("not stored: %s", error)
+            return Event.NOT_STORED
+        return Event.STORED
+
+    # ── the duty ──
+
+    def _note_duty(self, kind: Kind, duty: Duty) -> None:
+        entry = self._duty_entry(kind, duty)
+        if kind in {Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE, Kind.POWER_LOSS}:
+            self.equipment.ledger.expire_intents(entry.when)
+        self.equipment.ledger.append(entry)
+
+    def _duty_entry(self, kind: Kind, duty: Duty) -> Entry:
+        return Entry(kind=kind, when=self._scene(duty).when, place=duty.place(), versions=self.terms.versions)
+
+    def _scene(self, duty: Duty) -> Scene:
+        return Scene(duty, self.equipment.clock.now(), self.terms.zone, self.terms.terminal, self.terms.versions)
+
+    # ── light, sound, words ──
+
+    def _show(self, shown: Shown) -> None:
+        self.equipment.presenter.show(shown)
+        self._idle_at_ns = self.equipment.clock.monotonic_ns() + RESULT_STAYS_NS
+
+    def _show_idle(self) -> None:
+        """What the reader shows while nobody is near: what is armed, else the stop."""
+        shown = self.duty.armed.shown() or Shown(Message.READY, {"stop": self._stop_name()})
+        if not self._reader_ok:
+            shown = Shown(Message.OUT_OF_ORDER)
+        elif self.duty.trip is None:
+            shown = Shown(Message.NO_TRIP)
+        self.equipment.presenter.show(shown)
+        self._idle_at_ns = None
+
+    def _stop_name(self) -> str:
+        return self.terms.tariff.table.stop(self.duty.stop).name if self.duty.stop else ""
+
+    def _rest(self) -> None:
+        now = self.equipment.clock.monotonic_ns()
+        if self._idle_at_ns is not None and now >= self._idle_at_ns and not self._closing:
+            self._show_idle()
+        quiet = now - self._last_card_ns >= QUIET_BEFORE_CHECKPOINT_NS
+        if quiet and self.equipment.ledger.needs_checkpoint():
+            self.equipment.ledger.checkpoint()
+
+
+def _card_event(error: CardError | ReaderLost, *, refused: Event) -> Event:
+    """Whose fault it was, as an event."""
+    match error:
+        case ReaderLost():
+            return Event.READER_DIED
+        case CardLost():
+            return Event.CARD_LEFT
+        case NotAuthentic():
+            return Event.NOT_AUTHENTIC
+        case CardRefused():
+            return refused
+        case MalformedReply() | CardError():
+            return Event.UNREADABLE
+
+
+def _last(entries: Sequence[Entry], kind: Kind) -> Entry | None:
+    return next((entry for entry in reversed(entries) if entry.kind is kind), None)

@@ -1,0 +1,159 @@
+"""Where the vehicle is and what the driver has armed: the driver's side of a tap (pure).
+
+The order is always: the driver arms, the reader shows it and says it, the rider taps. What is armed falls back to "one adult" as soon as a
+tap has used it, and when the vehicle goes on to another stop, so that nobody pays for what was meant for the rider before.
+
+There is no cancel for a debit. CLEAR takes back what is being typed or armed; while an outcome is unknown and nothing is armed it says
+"touch again first": a reset key before the second touch is what charged 60,000 rides twice (PASMO on buses, 2007-2008).
+"""
+
+from dataclasses import dataclass, replace
+
+from drivers.devices.keypad import DriverKey, Press
+from fares.table import Trip
+from ledger.entry import Kind, Place
+from validator.messages import Message, Shown
+
+MAX_TYPED_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """Who the next tap pays for, and by what.
+
+    ``ticket``: number of a 整理券. ``fare_yen``: named by the driver, for all riders together.
+    """
+
+    adults: int = 1
+    children: int = 0
+    ticket: int | None = None
+    fare_yen: int | None = None
+
+    @property
+    def riders(self) -> int:
+        return self.adults + self.children
+
+    def shown(self) -> Shown | None:
+        """What the reader says before the tap; None when nothing special is armed."""
+        if self.fare_yen is not None:
+            return Shown(Message.ARMED_FARE, {"fare": self.fare_yen})
+        if self.ticket is not None:
+            return Shown(Message.ARMED_TICKET, {"ticket": self.ticket})
+        if self.riders > 1:
+            return Shown(Message.ARMED_PAIR, {"riders": self.riders})
+        if self.children:
+            return Shown(Message.ARMED_CHILD)
+        return None
+
+
+ONE_ADULT = Armed()
+_WITH_ONE_MORE_CHILD = {(1, 0): (0, 1), (0, 1): (1, 0), (2, 0): (1, 1), (1, 1): (0, 2), (0, 2): (2, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """A vehicle's day: its trips in order, the open one, the stop it is at, what is armed and what is being typed.
+
+    ``coming``: trips not yet opened. ``at``: index into the open trip's calls. ``service_day``: days since 1970-01-01, decided when the
+    trip was opened and the same until it is closed, whatever the clock does; 0 when the clock was unset. ``typed``: digits so far for
+    ``typing`` (TICKET or FARE).
+    """
+
+    operator: str
+    vehicle: str
+    shift: int
+    coming: tuple[Trip, ...] = ()
+    trip: Trip | None = None
+    at: int = 0
+    service_day: int = 0
+    armed: Armed = ONE_ADULT
+    typing: DriverKey | None = None
+    typed: str = ""
+
+    @property
+    def stop(self) -> str:
+        """The stop the vehicle is at; empty while no trip is open."""
+        return self.trip.calls[self.at].stop if self.trip else ""
+
+    def place(self, boarding: str = "") -> Place:
+        """Where an entry happens: ``boarding`` if it is known, alighting here."""
+        return Place(
+            operator=self.operator,
+            vehicle=self.vehicle,
+            shift=self.shift,
+            route=self.trip.route if self.trip else "",
+            trip=self.trip.id if self.trip else "",
+            boarding=boarding,
+            alighting=self.stop,
+            service_day=self.service_day,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """What a key did: the duty as it is now, the kinds of entries to append, and what is said to the driver beside the idle picture."""
+
+    duty: Duty
+    notes: tuple[Kind, ...] = ()
+    says: Message | None = None
+
+
+def press(duty: Duty, key_press: Press, *, unsure: bool, service_day: int) -> Pressed:
+    """What one key of the driver does. A key that means nothing now changes nothing.
+
+    ``unsure``: a debit's outcome is unknown on this trip. ``service_day``: today's, for a trip that is opened now.
+    """
+    key = key_press.key
+    if duty.typing is not None:
+        return _type(duty, key_press)
+    match key:
+        case DriverKey.TRIP:
+            return _turn_trip(duty, service_day)
+        case DriverKey.NEXT_STOP | DriverKey.PREVIOUS_STOP if duty.trip:
+            return _move(duty, duty.trip, 1 if key is DriverKey.NEXT_STOP else -1)
+        case DriverKey.PAIR:
+            return Pressed(replace(duty, armed=ONE_ADULT if duty.armed.riders > 1 else replace(duty.armed, adults=2, children=0)))
+        case DriverKey.CHILD:
+            adults, children = _WITH_ONE_MORE_CHILD[duty.armed.adults, duty.armed.children]
+            return Pressed(replace(duty, armed=replace(duty.armed, adults=adults, children=children)))
+        case DriverKey.TICKET | DriverKey.FARE:
+            return Pressed(replace(duty, typing=key, typed=""))
+        case DriverKey.CLEAR if duty.armed != ONE_ADULT:
+            return Pressed(replace(duty, armed=ONE_ADULT))
+        case DriverKey.CLEAR if unsure:
+            return Pressed(duty, says=Message.RETOUCH_FIRST)
+        case _:
+            return Pressed(duty)
+
+
+def used(duty: Duty) -> Duty:
+    """The duty after a tap has used what was armed."""
+    return replace(duty, armed=ONE_ADULT, typing=None, typed="")
+
+
+def _turn_trip(duty: Duty, service_day: int) -> Pressed:
+    if duty.trip:
+        return Pressed(replace(used(duty), trip=None, at=0), (Kind.TRIP_CLOSE,))
+    if duty.coming:
+        first, *rest = duty.coming
+        return Pressed(replace(used(duty), trip=first, at=0, service_day=service_day, coming=tuple(rest)), (Kind.TRIP_OPEN,))
+    return Pressed(duty)
+
+
+def _move(duty: Duty, trip: Trip, by: int) -> Pressed:
+    at = min(max(duty.at + by, 0), len(trip.calls) - 1)
+    return Pressed(duty) if at == duty.at else Pressed(replace(used(duty), at=at), (Kind.STOP_SET,))
+
+
+def _type(duty: Duty, key_press: Press) -> Pressed:
+    match key_press.key:
+        case DriverKey.DIGIT if len(duty.typed) < MAX_TYPED_DIGITS:
+            return Pressed(replace(duty, typed=f"{duty.typed}{key_press.digit}"))
+        case DriverKey.ENTER if duty.typed:
+            number = int(duty.typed)
+            armed = replace(duty.armed, ticket=number) if duty.typing is DriverKey.TICKET else replace(duty.armed, fare_yen=number)
+            return Pressed(replace(duty, armed=armed, typing=None, typed=""))
+        case DriverKey.CLEAR:
+            return Pressed(replace(duty, typing=None, typed=""))
+        case _:
+            return Pressed(duty)
