@@ -282,7 +282,7 @@ class LiteSCard:
         if self._power is None:
             return Reaction()
         if len(frame) < 2 or frame[0] != len(frame):
-            return self._leave() if removed_at is not None else Reaction()
+            return Reaction()
         faults = self._plan.popleft() if self._plan and self._is_ours(frame) else Faults()
         limits = [limit for limit in (removed_at, faults.removed_at) if limit is not None]
         limit = min(limits) if limits else None
@@ -315,15 +315,16 @@ class LiteSCard:
 
     def _end(self, answer: bytes | None, faults: Faults, limit: int | None, heard: int) -> Reaction:
         torn = faults.tear is not None and self._power is None
-        gone = faults.lifted or limit is not None
+        size = 0 if answer is None else len(answer) + FRAME_OVERHEAD
+        sent = None if limit is None or limit > heard + size else limit - heard
+        gone = faults.lifted or faults.removed_at is not None or sent is not None
         if gone:
             self.field_off()
         elif torn:
             self.field_on()
         if answer is None or faults.answer_lost or torn:
             return Reaction(gone=gone)
-        sent = None if limit is None else limit - heard
-        cut = sent if sent is not None and sent < len(answer) + FRAME_OVERHEAD else None
+        cut = sent if sent is not None and sent < size else None
         return Reaction(answer, cut, faults.bad_crc, gone)
 
     def _execute(self, frame: bytes, faults: Faults) -> bytes | None:
