@@ -20,7 +20,7 @@ from enum import Enum
 from typing import Protocol
 
 from drivers import felica
-from drivers.cards.lite_s import Block, MemoryConfiguration, version_bytes
+from drivers.cards.lite_s import COUNTER_LIMIT, Block, MemoryConfiguration, version_bytes
 from drivers.cards.purse import (
     Counters,
     Grant,
@@ -166,7 +166,10 @@ def _authenticate(channel: Channel, desk: Desk, random: Random) -> None:
     session, first = prove(channel, desk, random, (Block.ID, Block.CKV, Block.WCNT))
     if first.data[0:8] != channel.idm or first.data[16:18] != version_bytes(session.key_version):
         raise NotIssuable("the card's identity or key version block is not as issued; take another card")
-    write_with_mac(channel, session, Block.STATE, b"\x01" + bytes(15), int.from_bytes(first.data[32:35], "little"))
+    wcnt = int.from_bytes(first.data[32:35], "little")
+    if wcnt >= COUNTER_LIMIT:
+        raise NotIssuable("the card's write counter did not restart when it was locked; no debit could be written, take another card")
+    write_with_mac(channel, session, Block.STATE, b"\x01" + bytes(15), wcnt)
     state = read_with_mac(channel, (Block.STATE,))
     session.check(state)
     if state.data[0] != 1:
