@@ -7,9 +7,10 @@ wrong is put right by a later entry that points at it. Bytes and back: ``ledger.
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from drivers.cards.purse import Counters as Counters
+from drivers.cards import purse
 
 VERSION = 1
+Counters = purse.Counters
 
 
 class Kind(IntEnum):

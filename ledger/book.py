@@ -1,0 +1,116 @@
+"""The ledger as its user sees it. The one real book is ``ledger.store.Store``; whoever writes into a ledger asks for a ``Book``.
+
+Every method that writes returns when the write is durable. It raises ``ledger.errors.Full`` before anything is written when there is no
+room, ``NotStored`` when the store failed and the request is proven not to be there, and ``StoreLost`` (a ``NotStored``) when it cannot be
+known.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.chain import Head
+from ledger.entry import Entry, Intent, Kind, When
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on the ledger's file system, in bytes. Below ``limit`` no new ride is begun; ``ballast`` is what closing the open ones may
+    use.
+    """
+
+    free: int
+    limit: int
+    ballast: int
+
+    @property
+    def low(self) -> bool:
+        """No new ride may begin."""
+        return self.free < self.limit
+
+
+class Book(Protocol):
+    """Entries, intents and known grants of one device in one epoch. One thread uses it."""
+
+    @property
+    def device(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    def append(self, entry: Entry, grant_digest: bytes | None = None) -> Entry:
+        """Append ``entry``; return it with device, epoch and seq. ``grant_digest`` (8 bytes): remember this verified grant of its rider
+        too.
+        """
+        ...
+
+    def intend(self, intent: Intent) -> None:
+        """Write down a debit that is about to be sent. Replaces the rider's open intent, which must be proven not done."""
+        ...
+
+    def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry:
+        """Delete the rider's intent and append ``entry`` in one transaction. ``ValueError``: nothing is intended for this rider."""
+        ...
+
+    def withdraw(self, rider: bytes) -> None:
+        """Delete the rider's intent: the debit is proven not done."""
+        ...
+
+    def intents(self) -> list[Intent]:
+        """All open intents."""
+        ...
+
+    def intent_of(self, rider: bytes) -> Intent | None:
+        """The rider's open intent."""
+        ...
+
+    def expire_intents(self, when: When) -> list[Entry]:
+        """Turn all open intents into UNKNOWN entries, in one transaction. Each keeps the place, fare and counters of its ride."""
+        ...
+
+    def unknown_of(self, rider: bytes) -> list[Entry]:
+        """The rider's UNKNOWN entries that no RESOLVED points at, oldest first."""
+        ...
+
+    def recent(self, rider: bytes, trip: str, service_day: int) -> list[Entry]:
+        """PAID entries of the rider on this trip of this service day, newest first, among the rider's last 16."""
+        ...
+
+    def latest(self, rider: bytes) -> list[Entry]:
+        """The rider's last 16 entries of any kind, newest first."""
+        ...
+
+    def open_ride(self, rider: bytes) -> Entry | None:
+        """The rider's last OPEN, unless a later entry of the same rider points at it."""
+        ...
+
+    def knows_grant(self, rider: bytes, digest: bytes) -> bool:
+        """Whether the rider's grant with this digest (8 bytes) was verified before."""
+        ...
+
+    def remember_grant(self, rider: bytes, digest: bytes) -> None:
+        """Remember a verified grant; it replaces the rider's earlier one."""
+        ...
+
+    def last(self, kind: Kind) -> Entry | None:
+        """The last entry of a kind that has no rider (shift, trip, stop, boot …)."""
+        ...
+
+    def after(self, seq: int, limit: int) -> list[Entry]:
+        """Up to ``limit`` entries that follow ``seq``."""
+        ...
+
+    def head(self) -> Head:
+        """The last entry's seq and hash."""
+        ...
+
+    def needs_checkpoint(self) -> bool:
+        """The log is nearly full: checkpoint at the next pause between two cards, however short."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Carry the log into the database; for moments without a card (5 s). Costs several flushes."""
+        ...
+
+    def space(self) -> Space:
+        """Room left."""
+        ...

@@ -1,0 +1,656 @@
+"""The store: SQLite through apsw, set up so that "stored" is true when it is said, for one flush.
+
+Settings, and what each is for
+    * WAL with ``synchronous=FULL``: one flush per commit. A rollback journal (SQLite's default) takes four, and at a power cut loses the
+      last acknowledged row, because its deletion is not flushed.
+    * ``psow=0``: do not trust the medium to leave the neighbours of a written byte alone. SQLite then fills each commit up to the next 4096
+      bytes, so that the next commit never writes into a block that holds an acknowledged one.
+    * ``wal_checkpoint(RESTART)`` at every open, before anything else is written: after a power cut the fill may be missing, and the first
+      new commit would go right behind the last acknowledged one, into its block.
+    * The log is grown once, and kept at its size (persist-WAL, ``journal_size_limit=-1``): a growing file costs a second flush per commit.
+    * No automatic checkpoints: they would fall into somebody's tap. ``checkpoint`` is called when nobody is there.
+    * The first commit after a restart of the log flushes the log's header too. The primer is that commit, so no tap is.
+    * 4096-byte pages, as the file system's blocks.
+
+After an error
+    An error from a commit does not say that nothing was stored. So the store closes the database, opens it again as at every start (which
+    carries the log into the database and flushes it), and looks whether what was meant is there. Only then does it answer.
+
+When the disk is full
+    Below ``low_space_bytes`` no ride is begun: ``append`` and ``intend`` raise ``Full`` before writing. What closes something that was
+    begun (``pay``, ``withdraw``, ``expire_intents``, and entries that say so, such as the end of a shift) may use the rest, and if that is
+    gone too, the ballast.
+"""
+
+import ctypes
+import importlib.resources
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, cast
+from urllib.parse import quote
+
+import apsw
+
+from ledger.beside import Beside, BesideDatabase, Memory
+from ledger.book import Space
+from ledger.chain import Check, Head, Link, follow, origin
+from ledger.codec import decode, encode
+from ledger.entry import Entry, Intent, Kind, When
+from ledger.errors import Full, LedgerBusy, LedgerError, LedgerUnreadable, MalformedEntry, NotStored, StoreLost, StoreRolledBack
+
+SCHEMA_VERSION = 1
+_APPLICATION = 0x4B415A31  # "KAZ1", in the header of the file
+_PAGE = 4096
+_BUSY_MS = 2000
+_LOOKS = 3
+_NO_ROOM = 64 * _PAGE
+_RECENT = 16
+_MAX_ID = 2**63 - 1
+_CLOSING = frozenset({Kind.SHIFT_CLOSE, Kind.TRIP_CLOSE, Kind.POWER_LOSS, Kind.ALARM})
+
+_APPEND = "INSERT INTO entry (seq, kind, rider, data, hash) VALUES (?, ?, ?, ?, ?)"
+_INTEND = "INSERT INTO intent (rider, data) VALUES (?, ?) ON CONFLICT (rider) DO UPDATE SET data = excluded.data"
+_WITHDRAW = "DELETE FROM intent WHERE rider = ?"
+_REMEMBER = "INSERT INTO verified_grant (rider, digest) VALUES (?, ?) ON CONFLICT (rider) DO UPDATE SET digest = excluded.digest"
+_HEAD = "SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1"
+_OF_RIDER = "SELECT data FROM entry WHERE rider = ? AND kind = ? AND seq > ? ORDER BY seq"
+_LAST_OF_RIDER = "SELECT data FROM entry WHERE rider = ? AND kind = ? ORDER BY seq DESC LIMIT ?"
+_CLOSERS = "SELECT data FROM entry WHERE rider = ? AND kind IN (21, 22, 24, 25, 26) AND seq > ?"  # PAID, UNKNOWN, FREE, UNPRICED, REFUSED
+_LATEST_OF_RIDER = "SELECT data FROM entry WHERE rider = ? ORDER BY seq DESC LIMIT ?"
+_LINKS = "SELECT seq, data, hash, rider, kind FROM entry WHERE seq > ? ORDER BY seq LIMIT ?"
+
+_Value = int | bytes | str | None
+_Row = tuple[_Value, ...]
+
+
+class _Answer(Protocol):
+    def fetchall(self) -> list[_Row]: ...
+
+
+class _Database(Protocol):
+    """What is used of ``apsw.Connection``, whose own types leave some open."""
+
+    @property
+    def filename(self) -> str: ...
+    def execute(self, statements: str, bindings: _Row = (), /) -> _Answer: ...
+    def set_busy_timeout(self, milliseconds: int, /) -> None: ...
+    def set_wal_hook(self, hook: "Callable[[_Database, str, int], int]", /) -> None: ...
+    def file_control(self, dbname: str, op: int, pointer: int, /) -> bool: ...
+    def config(self, op: int, *args: int) -> int: ...
+    def close(self, *, force: bool = False) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the database is opened. A vehicle takes the defaults; only proofs and measurements change any of them."""
+
+    journal: str = "WAL"
+    synchronous: str = "FULL"
+    locking: str = "NORMAL"
+    powersafe_overwrite: bool = False
+    vfs: str | None = None
+    log_bytes: int = 2 * 1024 * 1024
+    low_space_bytes: int = 32 * 1024 * 1024
+    ballast_bytes: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """One transaction, and the question whose answer tells whether it is there."""
+
+    statements: tuple[tuple[str, _Row], ...]
+    question: str
+    about: _Row
+    answer: _Row
+    closes: bool = False
+
+
+class Store:
+    """The book of one device (``ledger.book.Book``). Made by ``create`` once and ``open`` from then on."""
+
+    def __init__(self, path: str, beside: Beside, settings: Settings, device: int) -> None:
+        self._path = path
+        self._beside = beside
+        self._settings = settings
+        self._connection: _Database | None = None
+        self._head = Head(0, b"")
+        self._remembered = Memory(0, self._head)
+        self._log_frames = 0
+        self.device = device
+
+    @classmethod
+    def create(
+        cls, path: Path | str, *, device: int, epoch: int, settings: Settings | None = None, beside: Beside | None = None
+    ) -> "Store":
+        """Begin a new ledger. ``epoch``: a number (0 … 2⁶³ − 1) that this device never had; random. Raises ``LedgerUnreadable`` if one is
+        there.
+        """
+        store = cls(str(path), beside or BesideDatabase(Path(path)), settings or Settings(), device)
+        if not (0 <= device <= _MAX_ID and 0 <= epoch <= _MAX_ID):
+            raise LedgerUnreadable(f"device {device} or epoch {epoch} is not a number from 0 to 2^63 - 1; correct the configuration")
+        store._begin(Memory(epoch, origin(device, epoch)))
+        return store
+
+    @classmethod
+    def open(cls, path: Path | str, *, device: int, settings: Settings | None = None, beside: Beside | None = None) -> "Store":
+        """Open a ledger that was created before, for writing.
+
+        Raises ``LedgerBusy`` (another writer), ``StoreRolledBack`` (needs a new epoch), ``LedgerUnreadable`` (no ledger, damaged, another
+        device's), ``StoreLost`` (the disk does not answer).
+        """
+        store = cls(str(path), beside or BesideDatabase(Path(path)), settings or Settings(), device)
+        store._begin()
+        return store
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this ledger."""
+        return self._remembered.epoch
+
+    # ── writing ──
+
+    def append(self, entry: Entry, grant_digest: bytes | None = None) -> Entry:
+        """Append ``entry``; see ``Book``."""
+        if entry.kind not in _CLOSING:
+            self._refuse_when_low()
+        numbered, meant = self._appending((entry,))
+        self._write(replace(meant, statements=meant.statements + _remembering(entry, grant_digest), closes=entry.kind in _CLOSING))
+        return numbered[0]
+
+    def intend(self, intent: Intent) -> None:
+        """Write down a debit before it is sent; see ``Book``."""
+        self._refuse_when_low()
+        rider = _rider(intent.entry)
+        data = encode(replace(intent.entry, device=self.device, epoch=self.epoch, seq=0))
+        self._write(_Meant(((_INTEND, (rider, data)),), "SELECT data FROM intent WHERE rider = ?", (rider,), (data,)))
+
+    def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry:
+        """Delete the intent and append ``entry``; see ``Book``."""
+        if self.intent_of(rider) is None:
+            raise ValueError("nothing is intended for this rider, so nothing can be paid")
+        numbered, meant = self._appending((entry,))
+        statements = ((_WITHDRAW, (rider,)), *meant.statements, *_remembering(entry, grant_digest))
+        self._write(replace(meant, statements=statements, closes=True))
+        return numbered[0]
+
+    def withdraw(self, rider: bytes) -> None:
+        """Delete the rider's intent; see ``Book``."""
+        question = "SELECT count(*) FROM intent WHERE rider = ?"
+        self._write(_Meant(((_WITHDRAW, (rider,)),), question, (rider,), (0,), closes=True))
+
+    def expire_intents(self, when: When) -> list[Entry]:
+        """Turn all open intents into UNKNOWN entries; see ``Book``."""
+        open_now = self.intents()
+        if not open_now:
+            return []
+        numbered, meant = self._appending(tuple(replace(intent.entry, kind=Kind.UNKNOWN, when=when) for intent in open_now))
+        self._write(replace(meant, statements=(("DELETE FROM intent", ()), *meant.statements), closes=True))
+        return numbered
+
+    def remember_grant(self, rider: bytes, digest: bytes) -> None:
+        """Remember a verified grant; see ``Book``."""
+        self._write(_Meant(((_REMEMBER, (rider, digest)),), "SELECT digest FROM verified_grant WHERE rider = ?", (rider,), (digest,)))
+
+    # ── reading ──
+
+    def intents(self) -> list[Intent]:
+        """All open intents."""
+        return [Intent(self._entry(row)) for row in self._rows("SELECT data FROM intent ORDER BY rider")]
+
+    def intent_of(self, rider: bytes) -> Intent | None:
+        """The rider's open intent."""
+        rows = self._rows("SELECT data FROM intent WHERE rider = ?", rider)
+        return Intent(self._entry(rows[0])) if rows else None
+
+    def unknown_of(self, rider: bytes) -> list[Entry]:
+        """The rider's unresolved UNKNOWN entries; see ``Book``."""
+        unknown = [self._entry(row) for row in self._rows(_OF_RIDER, rider, Kind.UNKNOWN, 0)]
+        if not unknown:
+            return []
+        resolved = {self._entry(row).ref for row in self._rows(_OF_RIDER, rider, Kind.RESOLVED, unknown[0].seq)}
+        return [entry for entry in unknown if entry.seq not in resolved]
+
+    def recent(self, rider: bytes, trip: str, service_day: int) -> list[Entry]:
+        """PAID entries of the rider on this trip; see ``Book``."""
+        paid = (self._entry(row) for row in self._rows(_LAST_OF_RIDER, rider, Kind.PAID, _RECENT))
+        return [entry for entry in paid if (entry.place.trip, entry.place.service_day) == (trip, service_day)]
+
+    def latest(self, rider: bytes) -> list[Entry]:
+        """The rider's last 16 entries; see ``Book``."""
+        return [self._entry(row) for row in self._rows(_LATEST_OF_RIDER, rider, _RECENT)]
+
+    def open_ride(self, rider: bytes) -> Entry | None:
+        """The rider's last OPEN that nothing points at; see ``Book``."""
+        rows = self._rows(_LAST_OF_RIDER, rider, Kind.OPEN, 1)
+        if not rows:
+            return None
+        boarded = self._entry(rows[0])
+        later = self._rows(_CLOSERS, rider, boarded.seq)
+        return None if any(self._entry(row).ref == boarded.seq for row in later) else boarded
+
+    def knows_grant(self, rider: bytes, digest: bytes) -> bool:
+        """Whether this grant was verified before."""
+        return self._rows("SELECT digest FROM verified_grant WHERE rider = ?", rider) == [(digest,)]
+
+    def last(self, kind: Kind) -> Entry | None:
+        """The last entry of a kind without a rider; see ``Book``."""
+        rows = self._rows("SELECT data FROM entry WHERE rider IS NULL AND kind = ? ORDER BY seq DESC LIMIT 1", kind)
+        return self._entry(rows[0]) if rows else None
+
+    def after(self, seq: int, limit: int) -> list[Entry]:
+        """Up to ``limit`` entries that follow ``seq``."""
+        return [self._entry(row) for row in self._rows("SELECT data FROM entry WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)]
+
+    def head(self) -> Head:
+        """The last entry's seq and hash."""
+        return self._head
+
+    def space(self) -> Space:
+        """Room left; see ``Book``."""
+        return Space(self._free_bytes(), self._settings.low_space_bytes, self._beside.ballast_bytes())
+
+    # ── upkeep ──
+
+    def needs_checkpoint(self) -> bool:
+        """Three quarters of the log are used."""
+        return self._log_frames * (_PAGE + 24) > self._settings.log_bytes * 3 // 4
+
+    def checkpoint(self) -> None:
+        """Carry the log into the database, remember the head outside it, and take the ballast again if it was used; see ``Book``.
+
+        A program that is reading at this moment makes it wait for the next call.
+        """
+        try:
+            if self._carry(self._ready()):
+                self._remember(Memory(self.epoch, self._head))
+                self._keep_ballast()
+        except (apsw.Error, OSError) as error:
+            self._reopen_or_lose(error)
+
+    def close(self) -> None:
+        """Checkpoint and close. Safe to leave out: a ledger that was not closed is as whole as one that was."""
+        try:
+            if self._connection is not None:
+                self.checkpoint()
+        finally:
+            self._disconnect()
+            self._beside.unlock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # ── inside: one write ──
+
+    def _appending(self, entries: tuple[Entry, ...]) -> tuple[list[Entry], _Meant]:
+        self._ready()
+        head = self._head
+        numbered: list[Entry] = []
+        statements: list[tuple[str, _Row]] = []
+        for entry in entries:
+            mine = replace(entry, device=self.device, epoch=self.epoch, seq=head.seq + 1)
+            data = encode(mine)
+            head = Head(mine.seq, follow(head.hash, data))
+            rider = mine.medium.rider if mine.medium else None
+            statements.append((_APPEND, (head.seq, int(mine.kind), rider, data, head.hash)))
+            numbered.append(mine)
+        return numbered, _Meant(tuple(statements), _HEAD, (), (head.seq, head.hash))
+
+    def _write(self, meant: _Meant) -> None:
+        connection = self._ready()
+        try:
+            self._commit(connection, meant)
+        except apsw.Error as error:
+            self._settle(meant, error)
+
+    def _commit(self, connection: _Database, meant: _Meant) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for sql, values in meant.statements:
+            connection.execute(sql, values)
+        connection.execute("COMMIT")
+        if meant.question is _HEAD:
+            self._head = Head(*cast("tuple[int, bytes]", meant.answer))
+
+    def _settle(self, meant: _Meant, error: apsw.Error) -> None:
+        """An error says nothing about what is on the disk: look, then answer."""
+        full = isinstance(error, apsw.FullError) or self._free_bytes() < _NO_ROOM
+        if full:
+            self._drop_ballast()
+        self._reopen_or_lose(error)
+        if self._is_there(meant):
+            return
+        if full and not meant.closes:
+            raise Full("the ledger's disk is full; nothing was written, free some room") from error
+        if full:
+            try:
+                self._commit(self._ready(), meant)
+            except apsw.Error as second:
+                self._reopen_or_lose(second)
+                if self._is_there(meant):
+                    return
+            else:
+                return
+        raise NotStored(f"the ledger could not be written ({error}); looking again shows that nothing was stored") from error
+
+    def _is_there(self, meant: _Meant) -> bool:
+        return self._rows(meant.question, *meant.about) == [meant.answer]
+
+    def _reopen_or_lose(self, error: Exception) -> None:
+        reason: Exception = error
+        for _ in range(_LOOKS):
+            self._disconnect()
+            try:
+                self._start()
+            except (apsw.Error, OSError, LedgerError) as again:
+                reason = again
+            else:
+                return
+        self._disconnect()
+        raise StoreLost(f"the ledger failed ({error}) and does not open again ({reason}); check the disk") from error
+
+    def _ready(self) -> _Database:
+        if self._connection is None:
+            self._reopen_or_lose(StoreLost("it was lost before"))
+        return cast("_Database", self._connection)
+
+    def _free_bytes(self) -> int:
+        try:
+            return self._beside.free_bytes()
+        except OSError as error:
+            raise StoreLost(f"the ledger's disk does not answer ({error}); check the disk") from error
+
+    def _refuse_when_low(self) -> None:
+        if self._free_bytes() < self._settings.low_space_bytes:
+            raise Full("the ledger's disk is nearly full; nothing was written, free some room")
+
+    def _rows(self, sql: str, *values: _Value) -> list[_Row]:
+        try:
+            return self._ready().execute(sql, values).fetchall()
+        except apsw.Error as error:
+            self._reopen_or_lose(error)
+        try:
+            return self._ready().execute(sql, values).fetchall()
+        except apsw.Error as error:
+            self._disconnect()
+            raise StoreLost(f"the ledger cannot be read ({error}); check the disk") from error
+
+    def _entry(self, row: _Row) -> Entry:
+        try:
+            return decode(cast("bytes", row[0]), device=self.device, epoch=self.epoch)
+        except MalformedEntry as error:
+            raise StoreLost(f"the ledger holds an entry that cannot be read ({error}); `kazashi ledger verify` names it") from error
+
+    # ── inside: open and close ──
+
+    def _begin(self, new: Memory | None = None) -> None:
+        begun = False
+        try:
+            self._beside.lock()
+            if new is not None:
+                self._claim(new)
+            self._start()
+            begun = True
+        except apsw.Error as error:
+            raise _unreadable(self._path, error) from error
+        except OSError as error:
+            raise StoreLost(f"the ledger {self._path} cannot be opened ({error}); check the disk and the folder") from error
+        finally:
+            if not begun:
+                self._disconnect()
+                self._beside.unlock()
+
+    def _claim(self, new: Memory) -> None:
+        if self._beside.memory() is not None or self._beside.database_bytes() > 0:
+            raise LedgerUnreadable(f"{self._path} is there already; open it, or give the new ledger another name")
+        self._beside.remember(new)
+
+    def _start(self) -> None:
+        memory = self._beside.memory()
+        if memory is None:
+            raise self._unremembered()
+        if memory.head.seq > 0 and self._beside.database_bytes() == 0:
+            raise StoreRolledBack(
+                f"the ledger {self._path} is gone, but entries up to {memory.head.seq} were written; it needs a new epoch"
+            )
+        connection = self._connect()
+        self._connection = connection
+        _make_tables(connection, self.device, memory)
+        self._head = self._trusted_head(connection, memory)
+        self._remembered = memory
+        self._make_room(connection)
+        if memory.head != self._head:
+            self._remember(Memory(memory.epoch, self._head))
+        self._keep_ballast()
+
+    def _unremembered(self) -> LedgerError:
+        if self._beside.database_bytes() == 0:
+            return LedgerUnreadable(f"there is no ledger at {self._path}; create one, or correct the path")
+        return StoreRolledBack(f"the memory beside the ledger {self._path} is gone, so its age cannot be proven; it needs a new epoch")
+
+    def _connect(self) -> _Database:
+        given = self._settings
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+        name = f"file:{quote(self._path)}?psow={int(given.powersafe_overwrite)}"
+        connection = cast("_Database", apsw.Connection(name, flags, given.vfs))
+        self._connection = connection
+        connection.set_busy_timeout(_BUSY_MS)
+        persist = ctypes.c_int(1)
+        connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(persist))
+        for pragma in (
+            f"page_size={_PAGE}",
+            f"locking_mode={given.locking}",
+            f"journal_mode={given.journal}",
+            f"synchronous={given.synchronous}",
+            "wal_autocheckpoint=0",
+            "journal_size_limit=-1",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.set_wal_hook(self._count_frames)
+        return connection
+
+    def _trusted_head(self, connection: _Database, memory: Memory) -> Head:
+        device, epoch = _identity(connection)
+        if device != self.device:
+            raise LedgerUnreadable(
+                f"the ledger {self._path} belongs to device {device}, this is device {self.device}; correct the configuration"
+            )
+        if epoch != memory.epoch:
+            raise StoreRolledBack(f"the ledger {self._path} is of another epoch than its memory; it was exchanged and needs a new epoch")
+        rows = connection.execute(_HEAD).fetchall()
+        head = Head(*cast("tuple[int, bytes]", rows[0])) if rows else origin(device, epoch)
+        if head.seq < memory.head.seq:
+            raise StoreRolledBack(
+                f"the ledger {self._path} ends at entry {head.seq}, but entries up to {memory.head.seq} were written; it needs a new epoch"
+            )
+        if memory.head.seq > 0:
+            known = connection.execute("SELECT hash FROM entry WHERE seq = ?", (memory.head.seq,)).fetchall()
+            if known != [(memory.head.hash,)]:
+                raise StoreRolledBack(f"entry {memory.head.seq} of the ledger {self._path} is not the one remembered; it needs a new epoch")
+        return head
+
+    def _make_room(self, connection: _Database) -> None:
+        """Restart the log before anything else is written; grow it if it is short."""
+        self._must_carry(connection)
+        if self._settings.journal != "WAL" or self._beside.log_bytes() >= self._settings.log_bytes:
+            return
+        if self._beside.free_bytes() < self._settings.low_space_bytes:
+            return
+        connection.execute("INSERT INTO room VALUES (zeroblob(?))", (self._settings.log_bytes,))
+        connection.execute("DELETE FROM room")
+        self._must_carry(connection)
+
+    def _must_carry(self, connection: _Database) -> None:
+        if not self._carry(connection):
+            raise LedgerBusy(f"another program keeps reading the ledger {self._path}; close it and start again")
+
+    def _carry(self, connection: _Database) -> bool:
+        busy, _, _ = cast("tuple[int, int, int]", connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()[0])
+        if busy:
+            return False
+        connection.execute("UPDATE primer SET count = count + 1")
+        return True
+
+    def _count_frames(self, _database: _Database, _name: str, frames: int) -> int:
+        self._log_frames = frames
+        return apsw.SQLITE_OK
+
+    def _remember(self, memory: Memory) -> None:
+        """An older memory is still a true one, so a disk that cannot take the newer is no reason to stop."""
+        if memory != self._remembered:
+            with suppress(OSError):
+                self._beside.remember(memory)
+                self._remembered = memory
+
+    def _keep_ballast(self) -> None:
+        wanted = self._settings.ballast_bytes
+        with suppress(OSError):
+            if self._beside.ballast_bytes() < wanted <= self._beside.free_bytes() - self._settings.low_space_bytes:
+                self._beside.keep_ballast(wanted)
+
+    def _drop_ballast(self) -> None:
+        with suppress(OSError):
+            self._beside.drop_ballast()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                connection.close()
+            except apsw.Error:
+                connection.close(force=True)
+
+
+class LedgerFile:
+    """A ledger as another program reads it: never written, never locked for longer than one answer."""
+
+    def __init__(self, connection: _Database, name: str, memory: Memory | None) -> None:
+        self._connection = connection
+        self.name = name
+        self.device, self.epoch = _identity(connection)
+        self.memory = memory if memory and memory.epoch == self.epoch else None
+
+    @classmethod
+    def open_read_only(cls, path: Path | str) -> "LedgerFile":
+        """Open; ``LedgerUnreadable`` if there is no ledger at ``path``."""
+        file = Path(path)
+        if not file.is_file():
+            raise LedgerUnreadable(f"there is no ledger at {path}; correct the path")
+        try:
+            return cls(_read_only(file), str(path), BesideDatabase(file).memory())
+        except apsw.Error as error:
+            raise _unreadable(str(path), error) from error
+
+    def head(self) -> Head:
+        """The last entry's seq and hash."""
+        rows = self._connection.execute(_HEAD).fetchall()
+        return Head(*cast("tuple[int, bytes]", rows[0])) if rows else origin(self.device, self.epoch)
+
+    def links(self, seq: int = 0, batch: int = 1000) -> Iterator[Link]:
+        """The rows after ``seq`` as they are, fetched ``batch`` at a time so that a writer is never kept from its checkpoint for long."""
+        while rows := self._fetch(seq, batch):
+            for row in rows:
+                yield Link(*cast("tuple[int, bytes, bytes, bytes | None, int]", row))
+            seq = cast("int", rows[-1][0])
+
+    def after(self, seq: int, limit: int) -> list[Entry]:
+        """Up to ``limit`` entries that follow ``seq``; ``MalformedEntry`` when one cannot be read."""
+        return [decode(cast("bytes", row[1]), device=self.device, epoch=self.epoch) for row in self._fetch(seq, limit)]
+
+    def intents(self) -> list[Intent]:
+        """The debits that were open when the ledger was last written."""
+        rows = self._connection.execute("SELECT data FROM intent ORDER BY rider").fetchall()
+        return [Intent(decode(cast("bytes", row[0]), device=self.device, epoch=self.epoch)) for row in rows]
+
+    def verify(self, seen: Callable[[Entry], None] | None = None) -> Check:
+        """Check every row against the chain and against the memory beside the file; ``seen`` is called with each entry that can be
+        believed.
+        """
+        remembered = (self.memory.head,) if self.memory and self.memory.head.seq > 0 else ()
+        check = Check(origin(self.device, self.epoch), self.device, self.epoch, remembered)
+        for link in self.links():
+            entry = check.take(link)
+            if seen is not None and entry is not None:
+                seen(entry)
+        check.close()
+        return check
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _fetch(self, seq: int, limit: int) -> list[_Row]:
+        try:
+            return self._connection.execute(_LINKS, (seq, limit)).fetchall()
+        except apsw.Error as error:
+            raise _unreadable(self.name, error) from error
+
+
+def _rider(entry: Entry) -> bytes:
+    if entry.medium is None:
+        raise ValueError("an intent needs a medium: it is the debit of one rider")
+    return entry.medium.rider
+
+
+def _remembering(entry: Entry, digest: bytes | None) -> tuple[tuple[str, _Row], ...]:
+    return () if digest is None else ((_REMEMBER, (_rider(entry), digest)),)
+
+
+def _make_tables(connection: _Database, device: int, memory: Memory) -> None:
+    """Make the tables of a new ledger in one transaction; a creation that was cut off is done again."""
+    version = _number(connection, "PRAGMA user_version")
+    if version == SCHEMA_VERSION and _number(connection, "PRAGMA application_id") == _APPLICATION:
+        return
+    if version != 0 or memory.head.seq > 0 or _number(connection, "SELECT count(*) FROM sqlite_schema") > 0:
+        raise LedgerUnreadable(f"{connection.filename} is no ledger of version {SCHEMA_VERSION}; read it with the software that wrote it")
+    tables = (importlib.resources.files("ledger") / "schema" / "0001.sql").read_text("utf-8")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(tables)
+    connection.execute("INSERT INTO identity VALUES (1, ?, ?)", (device, memory.epoch))
+    connection.execute(f"PRAGMA application_id={_APPLICATION}")
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _number(connection: _Database, sql: str) -> int:
+    return cast("int", connection.execute(sql).fetchall()[0][0])
+
+
+def _identity(connection: _Database) -> tuple[int, int]:
+    rows = cast("list[tuple[int, int]]", connection.execute("SELECT device, epoch FROM identity").fetchall())
+    if not rows:
+        raise LedgerUnreadable(f"{connection.filename} does not say whose ledger it is; keep it as it is and show it to the city")
+    return rows[0]
+
+
+def _read_only(path: Path) -> _Database:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    name = f"file:{quote(str(path))}"
+    try:
+        return _ledger_in(cast("_Database", apsw.Connection(f"{name}?mode=ro", flags)))
+    except (apsw.CantOpenError, apsw.ReadOnlyError):
+        # A medium that cannot be written has no place for the log's index: it is read as it lies there, without a log.
+        return _ledger_in(cast("_Database", apsw.Connection(f"{name}?immutable=1", flags)))
+
+
+def _ledger_in(connection: _Database) -> _Database:
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    if (_number(connection, "PRAGMA application_id"), _number(connection, "PRAGMA user_version")) != (_APPLICATION, SCHEMA_VERSION):
+        raise LedgerUnreadable(f"{connection.filename} is no ledger of version {SCHEMA_VERSION}; name a ledger of this software")
+    return connection
+
+
+def _unreadable(path: str, error: apsw.Error) -> LedgerUnreadable:
+    return LedgerUnreadable(f"the ledger {path} cannot be read ({error}); keep the file as it is and show it to the city")
