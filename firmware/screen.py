@@ -4,10 +4,10 @@ Drawing and sounding live in a process of their own, because a tap must not wait
 must not take the ledger with it. The station knows one thing only: ``ScreenLink.show``, which never blocks and never raises.
 
 The wire is a Unix SOCK_SEQPACKET connection that the screen listens on; one packet is one message with its number and its time
-(CLOCK_MONOTONIC, one clock for the whole machine). The link remembers the last sixteen packets and the last resting one. When the screen was away or too slow, the
-link sends all of them again once it can; the screen drops the numbers it has had, and ``validator.stage`` does not say what is over. So
-the latest always arrives, at the price of one small thread that sleeps in ``poll`` while nothing is wrong. The station may be started
-before the screen or after it, and either may be killed.
+(CLOCK_MONOTONIC, one clock for the whole machine). The link remembers the last sixteen packets and the last resting one. When the screen
+was away or too slow, the link sends all of them again once it can; the screen drops the numbers it has had, and ``validator.stage`` does
+not say what is over. So the latest always arrives, at the price of one small thread that sleeps in ``poll`` while nothing is wrong. The
+station may be started before the screen or after it, and either may be killed.
 """
 
 import contextlib
@@ -125,6 +125,10 @@ class ScreenLink:
             self._drop()
             self._wake()
 
+    def _history(self) -> tuple[bytes, ...]:
+        older = tuple(packet for packet in self._resting if packet not in self._remembered)
+        return (*older, *self._remembered)
+
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"!")
@@ -156,7 +160,7 @@ class ScreenLink:
             return
         with self._lock:
             self._socket = fresh
-            self._send((*self._resting, *self._remembered))
+            self._send(self._history())
 
     def _watch(self, connected: socket.socket, *, behind: bool) -> None:
         poll = select.poll()
@@ -176,7 +180,7 @@ class ScreenLink:
             if what & (select.POLLHUP | select.POLLERR):
                 self._drop()
             elif what & select.POLLOUT:
-                self._send((*self._resting, *self._remembered))
+                self._send(self._history())
 
     def _sleep(self, ms: int) -> None:
         poll = select.poll()

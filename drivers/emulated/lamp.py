@@ -16,3 +16,10 @@ class RememberedLamp(Generic[LightT]):
     def show(self, light: LightT) -> None:
         """Keep it."""
         self.lights.append((self._now_ms(), light))
+
+
+class NoLamp:
+    """A vehicle without a lamp: the sign on the screen is the lamp."""
+
+    def show(self, light: object) -> None:
+        """Nothing shines."""

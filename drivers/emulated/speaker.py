@@ -71,3 +71,13 @@ class Speaker:
     def _silence(self, count: int, longest_s: float | None) -> bytes:
         longest = count if longest_s is None else round(longest_s * self._rate_hz)
         return bytes(max(0, min(count, longest)) * _BYTES_A_SAMPLE)
+
+
+class Mute:
+    """A loudspeaker that nobody plugged in."""
+
+    def play(self, samples: bytes, transcript: str) -> None:
+        """Nothing sounds."""
+
+    def stop(self) -> None:
+        """Nothing sounds."""
