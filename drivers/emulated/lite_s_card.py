@@ -220,7 +220,7 @@ def blank_memory(idm: bytes, pmm: bytes = FACTORY_PMM) -> Memory:
 class LiteSCard:
     """One card. It has power from the start; ``field_off`` and ``field_on`` take and give it.
 
-    ``on_write`` is called with the card after each change of its EEPROM.
+    ``on_write`` is called with the card after each change of its EEPROM, and when a planned fault was used up.
     """
 
     def __init__(self, memory: Memory, traits: Traits | None = None, on_write: Callable[["LiteSCard"], None] | None = None) -> None:
@@ -263,6 +263,11 @@ class LiteSCard:
         """What goes wrong with the next commands (polls not counted), in order; ``Faults()`` lets one pass."""
         self._plan.extend(faults)
 
+    @property
+    def planned(self) -> tuple[Faults, ...]:
+        """The faults still to come."""
+        return tuple(self._plan)
+
     def field_off(self) -> None:
         """The card loses power: challenge, session and EXT_AUTH are gone."""
         self._power = None
@@ -283,7 +288,7 @@ class LiteSCard:
             return Reaction()
         if len(frame) < 2 or frame[0] != len(frame):
             return Reaction()
-        faults = self._plan.popleft() if self._plan and self._is_ours(frame) else Faults()
+        faults = self._next_faults(frame)
         limits = [limit for limit in (removed_at, faults.removed_at) if limit is not None]
         limit = min(limits) if limits else None
         heard = len(frame) + FRAME_OVERHEAD
@@ -306,8 +311,12 @@ class LiteSCard:
             case Delay.MAX:
                 return max(SHORTEST_DELAY_NS, longest_delay_ns(self.pmm, frame))
 
-    def _is_ours(self, frame: bytes) -> bool:
-        return frame[1] != POLLING and frame[2:10] == self.idm
+    def _next_faults(self, frame: bytes) -> Faults:
+        if not self._plan or frame[1] == POLLING or frame[2:10] != self.idm:
+            return Faults()
+        faults = self._plan.popleft()
+        self._changed()
+        return faults
 
     def _leave(self) -> Reaction:
         self.field_off()
