@@ -35,11 +35,11 @@ def total(steps: Iterable[Step]) -> int:
     return sum(step.yen for step in steps)
 
 
-def lines(steps: Iterable[Step]) -> list[str]:
-    """The steps as lines for a person, each with its yen, and the sum below."""
+def lines(steps: Iterable[Step], sum_is: str = "in all") -> list[str]:
+    """The steps as lines for a person, each with its yen, and the sum below; ``sum_is`` says what the sum is."""
     steps = tuple(steps)
     told = [f"{step.yen:+7,d} yen  {sentence(step)}" for step in steps]
-    return [*told, f"{total(steps):7,d} yen  in all"]
+    return [*told, f"{total(steps):7,d} yen  {sum_is}"]
 
 
 def sentence(step: Step) -> str:

@@ -148,12 +148,13 @@ def _open_zip(path: Path, progress: Progress) -> Feed:
 
 def _records(file: str, stream: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of a CSV table: UTF-8 with or without a byte order mark (GTFS, "File Requirements")."""
-    reader = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""), strict=True)
     start = 1
     try:
-        for record in reader:
-            yield start, record
-            start = reader.line_num + 1
+        with io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
+            reader = csv.reader(text, strict=True)
+            for record in reader:
+                yield start, record
+                start = reader.line_num + 1
     except UnicodeDecodeError:
         raise Unusable([f"{file}, near line {start}: is not UTF-8; save the table as UTF-8."]) from None
     except csv.Error as error:

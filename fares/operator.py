@@ -9,7 +9,7 @@ guessed from where the last rider got on, and silence when a choice was made (ev
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import Path
@@ -108,10 +108,31 @@ class Operator:
         """The stops at which the ticket machine gives ``number``: the trip's own list, else the route's; none if unknown."""
         return self.tickets.get((route, trip, number)) or self.tickets.get((route, "", number), ())
 
+    def with_child(self, child: ChildFare) -> "Operator":
+        """The same decisions with another fare for children."""
+        return replace(self, child=child)
+
     def service_day(self, local: datetime) -> date:
         """The service day that a local time belongs to: before ``service_day_starts`` it is still yesterday's."""
         day = local.date()
         return day - timedelta(days=1) if local.time() < self.service_day_starts else day
+
+
+PLAIN = Operator(
+    id="",
+    name="",
+    first_day=date.min,
+    last_day=date.max,
+    ambiguous_pair=AmbiguousPair.LOWER,
+    missing_pair=MissingPair.DRIVER,
+    already_paid_min=0,
+    child=ChildFare(),
+    usual=RoutePolicy(KnownBy.DRIVER, UnknownBoarding.ASK),
+    routes={},
+    tickets={},
+    service_day_starts=time.min,
+)
+"""Nobody's decisions: for asking a table at a desk. A child then costs nothing certain; see ``Operator.with_child``."""
 
 
 def load(path: Path) -> Operator:
