@@ -158,6 +158,7 @@ class _Case:
         medium = intent.entry.medium if intent else None
         if intent is None or medium is None or medium.before is None or medium.after is None:
             return None
+        here = same_run(intent.entry.place, self.scene.duty.place())
         match compare(medium.before, medium.after, self.reading.counters):
             case Debit.DONE:
                 entry = replace(
@@ -167,9 +168,10 @@ class _Case:
                     medium=replace(medium, after=self.reading.counters),
                 )
                 values: dict[str, int | str] = {"points": entry.fare.points, "balance": self.reading.balance}
-                return Decision(Event.RECOVERED, Shown(Message.RECOVERED, values), entry)
+                return Decision(Event.RECOVERED if here else Event.OLD_KNOWN, Shown(Message.RECOVERED, values), entry)
             case Debit.OTHERS_UNSURE:
-                return Decision(Event.UNSURE, Shown(Message.CHECK_LATER), self._unknown(intent, "others-debited"))
+                entry = self._unknown(intent, "others-debited")
+                return Decision(Event.UNSURE if here else Event.OLD_KNOWN, Shown(Message.CHECK_LATER), entry)
             case Debit.NONSENSE:
                 return Decision(Event.DAMAGED, Shown(Message.DAMAGED_CARD), self._unknown(intent, "nonsense"))
             case Debit.NOT_DONE | Debit.OTHERS_NOT_OURS:
@@ -184,13 +186,20 @@ class _Case:
             medium = entry.medium
             if medium is None or medium.before is None or medium.after is None:
                 continue
-            outcome = _KNOWN_DEBIT.get(compare(medium.before, medium.after, self.reading.counters))
+            debit = compare(medium.before, medium.after, self.reading.counters)
+            outcome = _KNOWN_DEBIT.get(debit)
+            if debit is Debit.NONSENSE and self._not_repaired(medium):
+                return Decision(Event.DAMAGED, Shown(Message.DAMAGED_CARD), self._entry(Kind.REFUSED, reason="damaged"))
             if outcome is not None:
                 resolved = replace(entry, kind=Kind.RESOLVED, when=self.scene.when, outcome=outcome, ref=entry.seq, reason="")
                 return Decision(Event.OLD_KNOWN, None, resolved)
             if same_run(entry.place, self.scene.duty.place()):
                 return Decision(Event.UNSURE_BEFORE, Shown(Message.CHECK_LATER))
         return None
+
+    def _not_repaired(self, medium: Medium) -> bool:
+        """No desk has given this card a grant since: a torn purse is repaired by raising what was granted."""
+        return self.reading.grant is None or self.reading.grant.number <= medium.grant_number
 
     # ── 3. cards that may not pay ──
     def unwelcome(self) -> Decision | None:
@@ -205,7 +214,7 @@ class _Case:
         inside = [entry for entry in self.known.paid if self._inside_window(entry)]
         if not inside or self._riders_due(inside) > 0:
             return None
-        at = datetime.fromtimestamp(inside[-1].when.utc_ms / 1000, self.scene.zone)
+        at = datetime.fromtimestamp(inside[0].when.utc_ms / 1000, self.scene.zone)
         values: dict[str, int | str] = {"hour": at.hour, "minute": at.minute, "balance": self.reading.balance}
         return Decision(Event.PAID_BEFORE, Shown(Message.ALREADY_PAID, values))
 
@@ -281,8 +290,8 @@ class _Case:
         flags = Flags.NONE
         for flag in priced.flags:
             flags |= _FLAGS[flag]
-        ref = self.known.unpriced.seq if self.known.unpriced else 0
-        paid = self._entry(Kind.PAID, fare=fare, flags=flags, boarding=priced.boarding, ref=ref)
+        answers = self.known.boarded or self.known.unpriced
+        paid = self._entry(Kind.PAID, fare=fare, flags=flags, boarding=priced.boarding, ref=answers.seq if answers else 0)
         if due.points:
             log = RegLog(self.scene.terminal, self.scene.now.utc_ms // 1000 & 0xFFFFFFFF, LOG_KIND_RIDE)
             after = debited(self.reading, due.points, log)

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
-from typing import Protocol
 
 from drivers.cards import purse
 from drivers.cards.purse import NoGoodGrant, PurseReading
@@ -23,13 +22,14 @@ from drivers.devices.keypad import Keypad, Press
 from drivers.errors import CardError, CardLost, CardRefused, MalformedReply, NotAuthentic, ReaderLost
 from drivers.reader import Reader
 from drivers.vault import GrantChecker, Vault
-from ledger.entry import Entry, Intent, Kind, Place, Versions, When
+from ledger.book import Book
+from ledger.entry import Entry, Intent, Kind, Versions
 from ledger.errors import Full, NotStored
 from validator.field import Field, look, touch_again
-from validator.journey import Decision, Known, Scene, Tariff, decide, proven, renewed, service_day
+from validator.journey import Decision, Known, Scene, Tariff, decide, proven, renewed, same_run, service_day
 from validator.messages import Message, Presenter, Shown
 from validator.tap import RESULT, TABLE, Do, Event, Row, State, Table, step
-from validator.trip import Duty, press, used
+from validator.trip import Duty, call_reason, press, used
 
 log = logging.getLogger(__name__)
 
@@ -46,26 +46,6 @@ ASKS_FOR_ANOTHER_TOUCH = frozenset({Message.HOLD_AGAIN, Message.HOLD_AGAIN_UNSUR
 USES_WHAT_WAS_ARMED = frozenset({"paid", "noted"})
 
 
-class Ledger(Protocol):
-    """The ledger as a station needs it (``ledger.store.Store``).
-
-    Every writing call returns when durable, or raises ``Full`` or ``NotStored``.
-    """
-
-    def append(self, entry: Entry, grant_digest: bytes | None = None) -> Entry: ...
-    def intend(self, intent: Intent) -> None: ...
-    def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry: ...
-    def withdraw(self, rider: bytes) -> None: ...
-    def intents(self) -> list[Intent]: ...
-    def intent_of(self, rider: bytes) -> Intent | None: ...
-    def expire_intents(self, when: When) -> list[Entry]: ...
-    def unknown_of(self, rider: bytes) -> list[Entry]: ...
-    def on_run(self, rider: bytes, place: Place) -> list[Entry]: ...
-    def knows_grant(self, rider: bytes, digest: bytes) -> bool: ...
-    def needs_checkpoint(self) -> bool: ...
-    def checkpoint(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """What a station is made of. ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list."""
@@ -73,7 +53,7 @@ class Equipment:
     reader: Reader
     vault: Vault
     grants: GrantChecker
-    ledger: Ledger
+    ledger: Book
     presenter: Presenter
     keypad: Keypad
     clock: Clock
@@ -139,7 +119,6 @@ class Station:
         self._effects: dict[Do, Callable[[_Tap], Event | None]] = {
             Do.READ: self._read,
             Do.DECIDE: self._decide,
-            Do.SETTLE: self._settle,
             Do.INTEND: self._intend,
             Do.DEBIT: self._debit,
             Do.VERIFY: self._verify,
@@ -184,9 +163,15 @@ class Station:
             self._show_idle()
 
     def open_shift(self) -> None:
-        """Record that the terminal started and the shift is open. Debits that a power cut left open wait for their rider's next touch."""
-        self.equipment.ledger.append(self._duty_entry(Kind.BOOT, self.duty))
-        self.equipment.ledger.append(self._duty_entry(Kind.SHIFT_OPEN, self.duty))
+        """Record that the terminal started, and that a new shift is open unless this one was resumed.
+
+        Debits that a power cut left open wait for their rider's next touch.
+        """
+        ledger = self.equipment.ledger
+        ledger.append(self._duty_entry(Kind.BOOT, self.duty))
+        opened = ledger.last(Kind.SHIFT_OPEN)
+        if opened is None or opened.place.shift != self.duty.shift:
+            ledger.append(self._duty_entry(Kind.SHIFT_OPEN, self.duty))
 
     def close_shift(self, kind: Kind = Kind.SHIFT_CLOSE) -> None:
         """Take no more taps, name what is still unknown, record the end (SHIFT_CLOSE or POWER_LOSS)."""
@@ -355,21 +340,19 @@ class Station:
 
     def _known(self, rider: bytes) -> Known:
         ledger = self.equipment.ledger
-        on_trip = ledger.on_run(rider, self.duty.place())
+        here = self.duty.place()
+        on_run = [entry for entry in ledger.latest(rider) if same_run(entry.place, here)]
         return Known(
             intent=ledger.intent_of(rider),
             unknown=ledger.unknown_of(rider),
-            paid=[entry for entry in on_trip if entry.counts_as_paid],
-            boarded=_last(on_trip, Kind.OPEN),
-            unpriced=_last(on_trip, Kind.UNPRICED),
+            paid=[entry for entry in on_run if entry.counts_as_paid],
+            boarded=_newest(on_run, Kind.OPEN),
+            unpriced=_newest(on_run, Kind.UNPRICED),
             blocked=self.equipment.blocked(rider),
         )
 
     def _intend(self, tap: _Tap) -> Event:
         return self._stored(lambda: self.equipment.ledger.intend(Intent(tap.entry())))
-
-    def _settle(self, tap: _Tap) -> Event:
-        return self._stored(lambda: self.equipment.ledger.append(tap.entry()))
 
     def _store_decision(self, tap: _Tap) -> Event:
         reading, entry, ledger = tap.read(), tap.entry(), self.equipment.ledger
@@ -404,7 +387,8 @@ class Station:
         self.equipment.ledger.append(entry)
 
     def _duty_entry(self, kind: Kind, duty: Duty) -> Entry:
-        return Entry(kind=kind, when=self._scene(duty).when, place=duty.place(), versions=self.terms.versions)
+        reason = call_reason(duty) if kind is Kind.STOP_SET else ""
+        return Entry(kind=kind, when=self._scene(duty).when, place=duty.place(), versions=self.terms.versions, reason=reason)
 
     def _scene(self, duty: Duty) -> Scene:
         return Scene(duty, self.equipment.clock.now(), self.terms.zone, self.terms.terminal, self.terms.versions)
@@ -452,5 +436,5 @@ def _card_event(error: CardError | ReaderLost, *, refused: Event) -> Event:
             return Event.UNREADABLE
 
 
-def _last(entries: Sequence[Entry], kind: Kind) -> Entry | None:
-    return next((entry for entry in reversed(entries) if entry.kind is kind), None)
+def _newest(entries: Sequence[Entry], kind: Kind) -> Entry | None:
+    return next((entry for entry in entries if entry.kind is kind), None)

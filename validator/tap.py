@@ -45,7 +45,7 @@ class State(Enum):
     WAITING = "waiting"
     READING = "reading"
     DECIDING = "deciding"
-    SETTLING = "settling"  # an UNKNOWN of an earlier trip has become known
+    SETTLING = "settling"  # what an earlier run left open is being put down
     INTENDING = "intending"
     DEBITING = "debiting"
     CHECKING = "checking"
@@ -88,7 +88,7 @@ class Event(Enum):
     RECOVERED = "the open intent was done"
     UNSURE = "the earlier debit cannot be judged here"
     UNSURE_BEFORE = "the earlier debit was already noted as unknown"
-    OLD_KNOWN = "an unknown debit of an earlier trip has become known"
+    OLD_KNOWN = "what an earlier run left open can be put down"
     NO_PRICE = "no price"
     NO_PRICE_BEFORE = "no price, already noted"
     BLOCKED = "on the deny list"
@@ -104,13 +104,12 @@ class Do(Enum):
 
     READ = "read and prove the purse"
     DECIDE = "decide by the journey's rules"
-    SETTLE = "append RESOLVED for an earlier UNKNOWN"
     INTEND = "make the intent durable"
     DEBIT = "write the card, once"
     VERIFY = "read the counters back"
     FIND = "look for the same card and read it afresh"
     BOOK = "append PAID and delete the intent, in one transaction"
-    NOTE = "append the decision's entry; an intent of this rider that is still open is settled by it and deleted in the same transaction"
+    NOTE = "append the decision's entry; a still open intent of this rider ends with it, in the same transaction"
     WITHDRAW = "delete the intent, if one is open: proven not done"
 
 
@@ -172,12 +171,12 @@ ROWS = (
     Row("recovered", _S.DECIDING, _E.RECOVERED, _S.BOOKING, None, (_D.BOOK,)),
     Row("unsure", _S.DECIDING, _E.UNSURE, _S.NOTING, None, (_D.NOTE,)),
     Row("unsure-before", _S.DECIDING, _E.UNSURE_BEFORE, _S.WAITING, RESULT),
-    Row("old-known", _S.DECIDING, _E.OLD_KNOWN, _S.SETTLING, None, (_D.SETTLE,)),
+    Row("old-known", _S.DECIDING, _E.OLD_KNOWN, _S.SETTLING, None, (_D.NOTE,)),
     Row("no-price", _S.DECIDING, _E.NO_PRICE, _S.NOTING, None, (_D.NOTE,)),
     Row("no-price-before", _S.DECIDING, _E.NO_PRICE_BEFORE, _S.WAITING, RESULT, (_D.WITHDRAW,)),
     Row("blocked", _S.DECIDING, _E.BLOCKED, _S.NOTING, None, (_D.NOTE,)),
     Row("damaged", _S.DECIDING, _E.DAMAGED, _S.NOTING, None, (_D.NOTE,)),
-    # ── an earlier unknown becomes known; then the present ride is judged afresh ──
+    # ── what an earlier run left open is put down; then the present ride is judged afresh ──
     Row("settled", _S.SETTLING, _E.STORED, _S.DECIDING, None, (_D.DECIDE,)),
     Row("settle-full", _S.SETTLING, _E.FULL, _S.WAITING, _M.LEDGER_FULL),
     Row("settle-failed", _S.SETTLING, _E.NOT_STORED, _S.WAITING, _M.LEDGER_FULL),

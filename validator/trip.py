@@ -7,11 +7,12 @@ There is no cancel for a debit. CLEAR takes back what is being typed or armed; w
 "touch again first": a reset key before the second touch is what charged 60,000 rides twice (PASMO on buses, 2007-2008).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from drivers.devices.keypad import DriverKey, Press
 from fares.table import Trip
-from ledger.entry import Kind, Place
+from ledger.entry import Entry, Kind, Place
 from validator.messages import Message, Shown
 
 MAX_TYPED_DIGITS = 5
@@ -129,6 +130,39 @@ def press(duty: Duty, key_press: Press, *, unsure: bool, service_day: int) -> Pr
 def used(duty: Duty) -> Duty:
     """The duty after a tap has used what was armed."""
     return replace(duty, armed=ONE_ADULT, typing=None, typed="")
+
+
+def call_reason(duty: Duty) -> str:
+    """How a STOP_SET entry names the place in the trip: a loop passes the same stop twice, its name alone would not do."""
+    return f"call-{duty.at}"
+
+
+def resume(operator: str, vehicle: str, trips: Sequence[Trip], last: Callable[[Kind], Entry | None]) -> Duty:
+    """The duty after a start: the same shift, trip and stop as before a power cut, or a new shift.
+
+    ``last(kind)``: what the ledger says last of each kind.
+    """
+    opened, closed = last(Kind.SHIFT_OPEN), last(Kind.SHIFT_CLOSE)
+    if opened is None or _comes_after(closed, opened):
+        return Duty(operator, vehicle, opened.place.shift + 1 if opened else 1, tuple(trips))
+    duty = Duty(operator, vehicle, opened.place.shift, tuple(trips))
+    begun, ended, moved = last(Kind.TRIP_OPEN), last(Kind.TRIP_CLOSE), last(Kind.STOP_SET)
+    if not _comes_after(begun, opened) or begun is None:
+        return duty
+    names = [trip.id for trip in trips]
+    if begun.place.trip not in names:
+        return duty
+    place = names.index(begun.place.trip)
+    duty = replace(duty, coming=tuple(trips[place + 1 :]))
+    if _comes_after(ended, begun):
+        return duty
+    trip = trips[place]
+    at = int(moved.reason.removeprefix("call-")) if moved is not None and _comes_after(moved, begun) else 0
+    return replace(duty, trip=trip, at=min(at, len(trip.calls) - 1), service_day=begun.place.service_day)
+
+
+def _comes_after(entry: Entry | None, earlier: Entry) -> bool:
+    return entry is not None and entry.seq > earlier.seq
 
 
 def _turn_trip(duty: Duty, service_day: int) -> Pressed:

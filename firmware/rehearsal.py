@@ -1,0 +1,279 @@
+"""A small town on emulated hardware: what the demo, the stories and the proofs stand on.
+
+This is the composition root of everything emulated. It builds the same station as a vehicle has (the same reader driver, the same ledger on
+a disk, the same table), with a PN532 twin on the other end of the line and cards that obey the chip's rules. All vehicles of a town share one
+virtual clock, so that a morning takes as long as the computer needs, and the same seed gives the same morning.
+"""
+
+import hashlib
+import shutil
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from drivers.cards import issuing
+from drivers.cards.purse import Counters
+from drivers.devices.keypad import DriverKey, Press
+from drivers.emulated.air import Air
+from drivers.emulated.clock import VirtualClock
+from drivers.emulated.held_card import HeldCard
+from drivers.emulated.line import ChipLine
+from drivers.emulated.lite_s_card import REG, Delay, LiteSCard, Traits, blank_memory
+from drivers.emulated.pn532_chip import Pn532Chip
+from drivers.readers.pn532 import Pn532
+from drivers.vault_file import DeskVaultFile, VaultFile, demo_keys
+from fares import gtfs
+from fares import scheme as schemes
+from fares.files import open_feed
+from fares.operator import load as load_operator
+from fares.table import FareTable, Trip, pack
+from ledger.entry import Entry, Kind, Versions
+from ledger.store import Settings, Store
+from validator.journey import Tariff
+from validator.messages import Message, Shown
+from validator.station import Equipment, Station, Terms
+from validator.tap import TABLE, Table
+from validator.trip import resume
+
+ROOT = Path(__file__).resolve().parent.parent
+TOWN = ROOT / "examples" / "town"
+SCHEME = ROOT / "fares" / "schemes" / "silver_emica.toml"
+ZONE = ZoneInfo("Asia/Tokyo")
+SOFTWARE = "0.1.0"
+LINE_RATE = 921_600
+SMALL_LEDGER = Settings(log_bytes=256 * 1024, low_space_bytes=1024 * 1024, ballast_bytes=64 * 1024)
+"""A ledger that is quick to make; its promises are the same."""
+
+TURNS_TO_EMPTY = 4
+TURN_NS = 10_000_000
+FISCAL_YEAR = 2026
+
+
+def tariff(town: Path = TOWN, scheme: Path = SCHEME) -> Tariff:
+    """The rules in force in a town: its feed compiled, its operator's file, the city's scheme."""
+    contents, _ = gtfs.compile_feed(open_feed(town))
+    return Tariff(FareTable.unpack(pack(contents)), load_operator(town / "operator.toml"), schemes.load(scheme))
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a rider saw and heard, with the time: a ``validator.messages.Presenter``."""
+
+    now_ms: Callable[[], int]
+    shown: list[tuple[int, Shown]] = field(default_factory=list[tuple[int, Shown]])
+
+    def show(self, shown: Shown) -> None:
+        self.shown.append((self.now_ms(), shown))
+
+    def since(self, count: int) -> list[Message]:
+        """The messages after the first ``count``."""
+        return [shown.message for _, shown in self.shown[count:]]
+
+    def last(self) -> Shown:
+        """The last that was shown."""
+        return self.shown[-1][1]
+
+
+@dataclass(slots=True)
+class Keys:
+    """A driver's hands: a ``drivers.devices.keypad.Keypad``."""
+
+    waiting: deque[Press] = field(default_factory=deque[Press])
+
+    def presses(self) -> Sequence[Press]:
+        pressed = list(self.waiting)
+        self.waiting.clear()
+        return pressed
+
+
+class Town:
+    """Cards, a desk and vehicles that share one clock and one set of (public, demo) keys."""
+
+    def __init__(self, folder: Path, rules: Tariff, *, seed: int = 0) -> None:
+        self.folder = folder
+        self.tariff = rules
+        self.seed = seed
+        self.clock = VirtualClock()
+        self.keys = demo_keys(seed)
+        self.desk = DeskVaultFile(self.keys)
+        self.cards: list[LiteSCard] = []
+        self._drawn = 0
+
+    def random(self, size: int) -> bytes:
+        """Bytes that follow from the seed."""
+        self._drawn += 1
+        return hashlib.shake_256(f"kazashi rehearsal {self.seed} {self._drawn}".encode()).digest(size)
+
+    def card(self, points: int = 2000, *, delay: Delay = Delay.MIN, seed: int | None = None) -> LiteSCard:
+        """A card from the desk: issued under ``seed``'s keys (the town's by default) and granted ``points`` (0: none)."""
+        idm = bytes.fromhex("012E") + self.random(6)
+        card = LiteSCard(blank_memory(idm), Traits(delay=delay))
+        desk = self.desk if seed is None else DeskVaultFile(demo_keys(seed))
+        card.field_on()
+        held = HeldCard(card)
+        while _issue(held, desk, self.random) is issuing.Issued.LAY_AGAIN:
+            held.lay_again()
+        if points:
+            issuing.grant(held, desk, desk.grants, self.random, key_id=desk.issuer_id, fiscal_year=FISCAL_YEAR, points=points)
+        card.field_off()
+        self.cards.append(card)
+        return card
+
+    def rider(self, card: LiteSCard) -> bytes:
+        """A card's pseudonym."""
+        return self.desk.rider(card.idm)
+
+    def trips(self, route: str) -> tuple[Trip, ...]:
+        """The route's trips in the order of their first departure."""
+        found = [trip for trip in self.tariff.table.trips() if trip.route == route]
+        return tuple(sorted(found, key=lambda trip: trip.calls[0].departure_s))
+
+    def vehicle(self, name: str = "bus-1", terminal: int = 1, route: str = "M1", *, rows: Table = TABLE) -> "Vehicle":
+        """A vehicle with a new ledger, its shift open, its first trip not."""
+        return Vehicle(self, name, terminal, self.trips(route), rows)
+
+
+class Vehicle:
+    """One validator on twins. Everything a person does to it is a method: lay a card, lift it, press a key, cut the power."""
+
+    def __init__(self, town: Town, name: str, terminal: int, trips: Sequence[Trip], rows: Table = TABLE) -> None:
+        self.town = town
+        self.name = name
+        self.terminal = terminal
+        self.trips = trips
+        self.rows = rows
+        self.path = town.folder / f"{name}.ledger"
+        self.air = Air(seed=town.seed)
+        self.chip = Pn532Chip(self.air)
+        self.line = ChipLine(self.chip, town.clock, on_traffic=self._traffic)
+        self._plans: list[tuple[int, Callable[[], None]]] = []
+        self.reader = Pn532(f"twin:{name}", self.line.reopen, town.clock.monotonic_ns, baud=LINE_RATE)
+        self.heard = Heard(lambda: town.clock.monotonic_ns() // 1_000_000)
+        self.keys = Keys()
+        self.denied: set[bytes] = set()
+        Store.create(self.path, device=terminal, epoch=int.from_bytes(town.random(6), "big"), settings=SMALL_LEDGER).close()
+        self.boots = 0
+        self.start()
+
+    def start(self) -> None:
+        """Power on: open the ledger, find the reader, go on where the ledger says."""
+        town = self.town
+        self.boots += 1
+        self.store = Store.open(self.path, device=self.terminal, settings=SMALL_LEDGER)
+        vault = VaultFile(town.keys.for_terminal(town.random(32)))
+        equipment = Equipment(
+            reader=self.reader,
+            vault=vault,
+            grants=vault.grants,
+            ledger=self.store,
+            presenter=self.heard,
+            keypad=self.keys,
+            clock=town.clock,
+            random=town.random,
+            blocked=self.denied.__contains__,
+        )
+        rules = town.tariff
+        versions = Versions(
+            table=rules.table.digest,
+            scheme=rules.scheme.digest,
+            operator=rules.operator.digest,
+            software=SOFTWARE,
+            rider_key=vault.rider_key_version,
+        )
+        duty = resume(rules.operator.id, self.name, self.trips, self.store.last)
+        self.reader.revive()
+        self.station = Station(equipment, Terms(rules, self.terminal, ZONE, versions), duty, self.rows)
+        self.station.open_shift()
+
+    def crash(self) -> None:
+        """The process dies between two instructions, as by kill -9; then it starts again.
+
+        What the files held at this moment is what the next start finds: they are copied before the old process lets go of them.
+        """
+        before, self.path = self.path, self.town.folder / f"{self.name}-{self.boots}.ledger"
+        for file in before.parent.glob(f"{before.name}*"):
+            if not file.name.endswith("-shm"):
+                shutil.copy(file, self.path.parent / file.name.replace(before.name, self.path.name))
+        self.store.close()
+        self.town.clock.boot += 1
+        self.start()
+
+    def after_commands(self, count: int, act: Callable[[], None]) -> None:
+        """Let something happen as soon as the reader has been sent ``count`` more commands (a poll is one)."""
+        self._plans.append((self.chip.host_commands + count, act))
+
+    def _traffic(self) -> None:
+        due = [plan for plan in self._plans if self.chip.host_commands >= plan[0]]
+        for plan in due:
+            self._plans.remove(plan)
+            plan[1]()
+
+    # ── the driver ──
+
+    def press(self, *keys: DriverKey | int) -> None:
+        """The driver's keys; a number is its digits."""
+        for key in keys:
+            digits = str(key) if isinstance(key, int) else ""
+            self.keys.waiting.extend(Press(DriverKey.DIGIT, int(digit)) for digit in digits)
+            if isinstance(key, DriverKey):
+                self.keys.waiting.append(Press(key))
+        self.turn()
+
+    def ride_to(self, call: int) -> None:
+        """Open a trip if none is, and go on to its stop number ``call`` (from 0)."""
+        if self.station.duty.trip is None:
+            self.press(DriverKey.TRIP)
+        while self.station.duty.at < call:
+            self.press(DriverKey.NEXT_STOP)
+
+    # ── the rider ──
+
+    def turn(self, count: int = 1) -> None:
+        """So many rounds of the station, 10 ms apart."""
+        clock = self.town.clock
+        for _ in range(count):
+            self.station.turn()
+            clock.sleep_until_ns(clock.monotonic_ns() + TURN_NS)
+
+    def touch(self, *cards: LiteSCard) -> list[Message]:
+        """Lay cards down, let the station turn, lift them; the messages that were shown meanwhile."""
+        before = len(self.heard.shown)
+        for card in cards:
+            self.air.lay(card)
+        self.turn()
+        for card in cards:
+            self.air.lift(card.idm)
+        self.turn(TURNS_TO_EMPTY)
+        return self.heard.since(before)
+
+    # ── the books ──
+
+    def entries(self) -> list[Entry]:
+        """Everything in the ledger."""
+        return self.store.after(0, 1_000_000)
+
+    def of(self, card: LiteSCard) -> list[Entry]:
+        """The entries of one card."""
+        rider = self.town.rider(card)
+        return [entry for entry in self.entries() if entry.medium is not None and entry.medium.rider == rider]
+
+    def kinds(self, card: LiteSCard) -> list[Kind]:
+        """Their kinds."""
+        return [entry.kind for entry in self.of(card)]
+
+
+def _issue(held: HeldCard, desk: DeskVaultFile, random: Callable[[int], bytes]) -> issuing.Issued:
+    """Run the desk's generator to its end."""
+    steps = issuing.issue(held, desk, random, desk.newest_card_key)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
+
+
+def counters(card: LiteSCard) -> Counters:
+    """What a card's REG and WCNT hold, read from its memory (a proof may look; a reader may not)."""
+    return Counters.parse(card.memory.blocks[REG], card.memory.wcnt.to_bytes(3, "little"))

@@ -1,0 +1,31 @@
+"""A small town for every story: its rules are compiled once, its vehicles and cards are new each time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from firmware.rehearsal import Town, tariff
+from validator.journey import Tariff
+
+
+@pytest.fixture(scope="session")
+def rules() -> Tariff:
+    return tariff()
+
+
+@pytest.fixture
+def town(rules: Tariff, tmp_path: Path) -> Town:
+    return Town(tmp_path, rules)
+
+
+@pytest.fixture
+def new_town(rules: Tariff, tmp_path: Path) -> Callable[[int], Town]:
+    """Makes towns with a seed, each in a folder of its own."""
+
+    def make(seed: int) -> Town:
+        folder = tmp_path / f"town-{seed}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return Town(folder, rules, seed=seed)
+
+    return make
