@@ -147,8 +147,9 @@ class GrantCheckerFile:
 class VaultFile:
     """A terminal's secrets from a key set: a ``drivers.vault.Vault``, and as ``grants`` the ``GrantChecker`` of the same file."""
 
-    def __init__(self, keys: KeySet) -> None:
+    def __init__(self, keys: KeySet, cipher: lite_s.Cipher = encrypt_cbc) -> None:
         self._keys = keys
+        self._cipher = cipher
         self.grants = GrantCheckerFile({issuer.id: issuer.public for issuer in keys.issuers})
 
     @classmethod
@@ -165,10 +166,9 @@ class VaultFile:
                 continue
         raise NotAuthentic("the card holds none of our keys")
 
-    @staticmethod
-    def _session(card: CardMaster, idm: bytes, rc: bytes, read: MacRead) -> CardSession:
-        key_des = lite_s.card_key_des(encrypt_cbc, card.master, idm, card.version)
-        session = lite_s.session_of(encrypt_cbc, key_des, card.version, rc)
+    def _session(self, card: CardMaster, idm: bytes, rc: bytes, read: MacRead) -> CardSession:
+        key_des = lite_s.card_key_des(self._cipher, card.master, idm, card.version)
+        session = lite_s.session_of(self._cipher, key_des, card.version, rc)
         session.check(read)
         return session
 
@@ -213,7 +213,7 @@ class DeskVaultFile(VaultFile):
     def card_key(self, idm: bytes, key_version: int) -> bytes:
         """The 16 bytes for block CK, card order; ``KeyError``: unknown version; ``WeakCardKey``: do not issue this card."""
         masters = {card.version: card.master for card in self._keys.cards}
-        return lite_s.swap_halves(lite_s.card_key_des(encrypt_cbc, masters[key_version], idm, key_version))
+        return lite_s.swap_halves(lite_s.card_key_des(self._cipher, masters[key_version], idm, key_version))
 
     def sign_grant(self, key_id: int, message: bytes) -> bytes:
         """The issuer's signature; ``KeyError`` for an issuer whose private key is not here."""

@@ -20,6 +20,7 @@ key, so a terminal with a token and a terminal with a file would step differentl
 """
 
 import hmac
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -81,7 +82,8 @@ def write_mac_block(mac_a: bytes, wcnt: int) -> bytes:
 
 def swap_halves(data: bytes) -> bytes:
     """Card order to DES order and back: each 8-byte half reversed."""
-    return b"".join(data[at : at + 8][::-1] for at in range(0, len(data), 8))
+    count = len(data) // 8
+    return struct.pack(f">{count}Q", *struct.unpack(f"<{count}Q", data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,9 @@ def card_key_des(cipher: Cipher, master: bytes, idm: bytes, key_version: int) ->
 
 def is_weak(key_des: bytes) -> bool:
     """Whether a two-key 3DES key is degenerate: a weak or semi-weak half, or equal halves. Parity bits do not count."""
-    halves = {bytes(byte & 0xFE for byte in key_des[at : at + 8]) for at in (0, 8)}
-    return len(halves) == 1 or bool(halves & _WEAK_HALVES)
+    bits = key_des.translate(_NO_PARITY)
+    left, right = bits[:8], bits[8:]
+    return left == right or left in _WEAK_HALVES or right in _WEAK_HALVES
 
 
 @lru_cache(maxsize=8)
@@ -152,7 +155,7 @@ def _subkey(cipher: Cipher, master: bytes) -> bytes:
 
 
 def _xor(a: bytes, b: bytes) -> bytes:
-    return bytes(x ^ y for x, y in zip(a, b, strict=True))
+    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).to_bytes(len(a), "big")
 
 
 # The four weak and twelve semi-weak DES keys (NIST SP 800-67 rev. 2 §3.3.2), parity bits cleared: each is a pair of bytes in turn, the
@@ -162,10 +165,12 @@ def _weak_half(left: tuple[int, int], right: tuple[int, int]) -> bytes:
 
 
 _WEAK_HALVES = frozenset(
-    _weak_half((a, b), (_right, _right_b))
-    for (a, _right) in ((0x00, 0x00), (0xFE, 0xFE), (0x1E, 0x0E), (0xE0, 0xF0))
-    for (b, _right_b) in ((0x00, 0x00), (0xFE, 0xFE), (0x1E, 0x0E), (0xE0, 0xF0))
+    _weak_half((a, b), (a_right, b_right))
+    for a, a_right in ((0x00, 0x00), (0xFE, 0xFE), (0x1E, 0x0E), (0xE0, 0xF0))
+    for b, b_right in ((0x00, 0x00), (0xFE, 0xFE), (0x1E, 0x0E), (0xE0, 0xF0))
 )
+
+_NO_PARITY = bytes(byte & 0xFE for byte in range(256))
 
 
 # --- memory configuration (block MC) ------------------------------------------------------------------------------------------------------

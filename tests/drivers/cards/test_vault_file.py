@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivers.cards import ed25519, issuing, lite_s, purse
+from drivers.cards.tdes import encrypt_cbc
 from drivers.emulated.held_card import HeldCard
 from drivers.errors import NotAuthentic
 from drivers.vault import GrantChecker, Keys, Vault
@@ -179,3 +180,20 @@ def test_the_desk_gives_a_cards_key_in_card_order() -> None:
     assert not lite_s.is_weak(lite_s.swap_halves(key))
     with pytest.raises(KeyError):
         desk.card_key(IDM, 9)
+
+
+def test_the_secrets_of_a_whole_tap_cost_six_encryptions(granted_card: HeldCard) -> None:
+    """Two for the card's key, one for the session, one for each of three MACs; the master's subkey is made once."""
+    sizes: list[int] = []
+
+    def counted(key: bytes, iv: bytes, data: bytes) -> bytes:
+        sizes.append(len(data))
+        return encrypt_cbc(key, iv, data)
+
+    vault = VaultFile(demo_keys(1), counted)
+    for _ in range(2):
+        sizes.clear()
+        reading = purse.read(granted_card, vault, vault.grants, lambda _rider, _digest: True, challenge)
+        purse.debit(granted_card, reading, 1, purse.RegLog(1, 1, 1))
+        purse.verify(granted_card, reading)
+    assert sizes == [16, 16, 16, 56, 24, 40]
