@@ -221,12 +221,14 @@ class LiteSCard:
     """One card. It has power from the start; ``field_off`` and ``field_on`` take and give it.
 
     ``on_write`` is called with the card after each change of its EEPROM, and when a planned fault was used up.
+    ``traits`` are the card's own and may be changed; while ``posing`` is set, the card behaves like that instead.
     """
 
     def __init__(self, memory: Memory, traits: Traits | None = None, on_write: Callable[["LiteSCard"], None] | None = None) -> None:
         self._blocks = dict(memory.blocks)
         self._wcnt = memory.wcnt
         self.traits = traits or Traits()
+        self.posing: Traits | None = None
         self.on_write = on_write
         self._plan: deque[Faults] = deque()
         self._power: _Volatile | None = None
@@ -303,13 +305,17 @@ class LiteSCard:
         code = frame[1] if len(frame) > 1 else POLLING
         if code == POLLING:
             return POLLING_DELAY_NS
-        match self.traits.delay:
+        match self._acting.delay:
             case Delay.MIN:
                 return SHORTEST_DELAY_NS
             case Delay.HALF:
                 return max(SHORTEST_DELAY_NS, longest_delay_ns(self.pmm, frame) // 2)
             case Delay.MAX:
                 return max(SHORTEST_DELAY_NS, longest_delay_ns(self.pmm, frame))
+
+    @property
+    def _acting(self) -> Traits:
+        return self.posing or self.traits
 
     def _next_faults(self, frame: bytes) -> Faults:
         if not self._plan or frame[1] == POLLING or frame[2:10] != self.idm:
@@ -427,7 +433,7 @@ class LiteSCard:
             self._torn(accepted, faults.tear)
             return None
         self._store(accepted)
-        worn = self.traits.worn_at is not None and self._wcnt >= self.traits.worn_at
+        worn = self._acting.worn_at is not None and self._wcnt >= self._acting.worn_at
         return b"\xff\x71" if faults.warn or worn else b"\x00\x00"
 
     def _judge(self, frame: bytes) -> _Accepted | None:
@@ -447,8 +453,8 @@ class LiteSCard:
         power = self._powered()
         if block in USER_BLOCKS and _bit(power.mc, 8, block) and not power.ext_auth:
             raise _Refused(0x01, 0xB1)
-        if block == REG and not _counts_down(self._blocks[REG], data, equal=self.traits.equal_reg):
-            raise _Refused(*self.traits.reg_refusal)
+        if block == REG and not _counts_down(self._blocks[REG], data, equal=self._acting.equal_reg):
+            raise _Refused(*self._acting.reg_refusal)
         return _Accepted(block, data[:16])
 
     def _check_writable(self, entries: list[_Entry], *, with_mac: bool) -> None:
@@ -485,7 +491,7 @@ class LiteSCard:
         return block == STATE and mc[12] == 0x01
 
     def _check_mac(self, block: int, data: bytes) -> None:
-        if not self._needs_mac(block) and (self.traits.strict or block == RC):
+        if not self._needs_mac(block) and (self._acting.strict or block == RC):
             raise _Refused(0x02, 0xB2)
         session = self._powered().session
         if session is None or self._wcnt >= self._last_wcnt() or data[24:27] != self._wcnt.to_bytes(3, "little"):
@@ -501,7 +507,7 @@ class LiteSCard:
         match accepted.block:
             case 0x80:
                 power.session = open_session(self._blocks[CK], accepted.data)
-                if self.traits.rc_ends_ext_auth:
+                if self._acting.rc_ends_ext_auth:
                     power.state[0] = 0
                 return
             case 0x92:

@@ -45,6 +45,7 @@ _NO_TYPE_A_CARD = 0x26
 _FOREVER = 0xFF
 _OTHER_TYPE_NS = 1_000_000  # one vain try to find a card of another type; no published figure
 _WAKING_EDGES = 5
+_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,13 @@ _Work = Generator[int, None, bytes | None]
 class Pn532Chip:
     """The chip. ``feed`` it, ask when it is ``due``, ``take`` what it says.
 
-    ``host_commands`` counts command frames, ``charged`` logs each finished one. ``faults`` may be set at any time.
+    ``host_commands`` counts command frames. ``faults`` may be set at any time.
     """
 
     def __init__(self, air: Air, timing: Timing | None = None, faults: ChipFaults | None = None) -> None:
         self.air = air
         self.faults = faults or ChipFaults()
-        self.charged: list[Charged] = []
+        self._charged: deque[Charged] = deque(maxlen=_REMEMBERED)
         self.host_commands = 0
         self._timing = timing or Timing()
         self._input = Input()
@@ -128,6 +129,17 @@ class Pn532Chip:
         self._timeout_ns: int | None = 51_200_000
         self._targets: list[bytes] = []
         self._air_rate = 212
+
+    @property
+    def charged(self) -> list[Charged]:
+        """What the last host commands cost, oldest first (at most 10,000 are remembered)."""
+        return list(self._charged)
+
+    def take_charged(self) -> list[Charged]:
+        """As ``charged``, and forget them."""
+        taken = list(self._charged)
+        self._charged.clear()
+        return taken
 
     @property
     def card_exchanges(self) -> int:
@@ -231,7 +243,7 @@ class Pn532Chip:
         self._last = frame if self.faults.nonsense is None else self.faults.nonsense
         self._say(self._last, now_ns + self.faults.slow_ns)
         spent = self._spent
-        self.charged.append(Charged(spent.code, spent.line_ns, spent.rf_ns, spent.card_ns))
+        self._charged.append(Charged(spent.code, spent.line_ns, spent.rf_ns, spent.card_ns))
 
     def _say(self, frame: bytes, now_ns: int) -> int:
         """Put a frame on the line; when its last byte is through."""

@@ -37,14 +37,18 @@ class Tray:
         folder: Path,
         air: Air,
         write: Callable[[Path, str], None] = card_file.write,
+        prepare: Callable[[LiteSCard], None] | None = None,
         look_every_ns: int = LOOK_EVERY_NS,
     ) -> None:
-        """``write`` replaces a card's file after each change of the card. Raises ``OSError`` when there is no such folder."""
+        """``write`` replaces a card's file after each change of the card, ``prepare`` sees each card before it is laid. Raises ``OSError``
+        when there is no such folder.
+        """
         os.scandir(folder).close()
         self.problems: dict[str, str] = {}
         self._folder = folder
         self._air = air
         self._write = write
+        self._prepare = prepare
         self._look_every_ns = look_every_ns
         self._next_ns: int | None = None
         self._lying: dict[str, _Lying] = {}
@@ -96,6 +100,8 @@ class Tray:
         lying.card = card
         lying.own.append(content)
         card.on_write = partial(self._keep, path, lying)
+        if self._prepare is not None:
+            self._prepare(card)
         self._air.lay(card, now_ns)
 
     def _keep(self, path: Path, lying: _Lying, card: LiteSCard) -> None:
