@@ -41,17 +41,7 @@ def open_reader(address: str) -> Reader:
             return _open_tray(named)
 
 
-def _open_tray(address: EmulatedAddress) -> "TrayReader":
-    from drivers.emulated.clock import RealClock
-    from drivers.emulated.tray_reader import TrayReader
-
-    try:
-        return TrayReader(address.text, Path(address.folder), RealClock())
-    except OSError as error:
-        raise Failure(f"reader address '{address.text}': there is no folder {address.folder}; make it and lay card files into it") from error
-
-
-def _open_pn532(address: Pn532Address) -> "Pn532":
+def _open_pn532(address: Pn532Address) -> Reader:
     from drivers.readers.pn532 import Pn532
     from drivers.readers.serial_port import SerialPort
 
