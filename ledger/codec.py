@@ -1,27 +1,26 @@
 """Entry ↔ bytes, version 1.
 
 The bytes are what is chained, uploaded and signed, so one entry must have exactly one form. It is CBOR (RFC 8949) restricted to what is
-deterministic without thinking: arrays of fixed length in fixed order, integers, byte strings and text; no maps, no floats, no tags. The
-version stands first. A reader must accept nothing else: ``loads`` of any library takes longer integers, trailing bytes and tags in its
-stride, so the decoded value is encoded again and must give the same bytes.
+deterministic without thinking: one flat array in fixed order of integers, byte strings and text; no maps, no floats, no tags. The version
+stands first. A reader must accept nothing else: ``loads`` of any library takes longer integers, trailing bytes and tags in its stride, so
+the decoded value is encoded again and must give the same bytes.
 
 ``device`` and ``epoch`` are not in the bytes. They are the same for every entry of a ledger, they are hashed into the beginning of the
 chain (``ledger.chain.genesis``), and the signed batch names them once; a ride stays small on the air.
 
-The purse as written is stored as its difference to the purse as read: the first three numbers tend to be small, and nobody can write a pair
-that looks consistent without meaning it.
+The purse as written is stored as its difference to the purse as read: three of the four numbers are then small, and what was taken can be
+seen without subtracting.
 
-Version 1::
+Version 1, by position; the length of the array says how much of the medium is there::
 
-    [1, seq, kind, flags, outcome, ref, row, reason,
-     [boot, mono_ms, utc_ms, clock],
-     [operator, vehicle, shift, route, trip, boarding, alighting, service_day],
-     [nominal, points, cash, adults, children],
-     [table, scheme, operator, software, card_key, rider_key],
-     [] or [rider, granted, grant_number, grant, BEFORE, CHANGE]]
-
-    BEFORE  [] or [rega, regb, regc, wcnt]
-    CHANGE  [] or [rega before − after, regb before − after, regc after (empty: unchanged), wcnt after − before]
+     0  version, seq, kind, flags, outcome, ref, row, reason
+     8  boot, mono_ms, utc_ms, clock
+    12  operator, vehicle, shift, route, trip, boarding, alighting, service_day
+    20  nominal, points, cash, adults, children
+    25  table, scheme, operator file, software, card_key, rider_key       31: an entry without a medium
+    31  rider, granted, grant_number, grant                               35: the purse was not read
+    35  the purse as read: rega, regb, regc, wcnt                         39: the purse was not written
+    39  rega before − after, regb before − after, regc as written (empty: the same), wcnt after − before      43
 """
 
 from functools import lru_cache
@@ -33,24 +32,29 @@ from ledger.entry import VERSION, Counters, Entry, Fare, Flags, Kind, Medium, Ou
 from ledger.errors import MalformedEntry
 
 MAX_BYTES = 1024
-_MAX_NUMBER = 2**63 - 1
-_DEPTH = 4
-_HEAD_TYPES = [int, int, int, int, int, int, str, str]
-_WHEN_TYPES: list[type] = [int] * 4
-_PLACE_TYPES = [str, str, int, str, str, str, str, int]
-_FARE_TYPES: list[type] = [int] * 5
-_VERSIONS_TYPES = [bytes, bytes, bytes, str, int, int]
-_MEDIUM_TYPES = [bytes, int, int, bytes, list, list]
-_COUNTERS_TYPES = [int, int, bytes, int]
-_RIDER_BYTES = 8
-_REGC_BYTES = 8
-_U32 = 2**32 - 1
-_U24 = 2**24 - 1
 
+_HEAD = ("version", "seq", "kind", "flags", "outcome", "ref", "row", "reason", "boot", "mono_ms", "utc_ms", "clock")
+_PLACE = ("operator", "vehicle", "shift", "route", "trip", "boarding", "alighting", "service_day")
+_FARE = ("nominal", "points", "cash", "adults", "children")
+_VERSIONS = ("table", "scheme", "operator file", "software", "card_key", "rider_key")
+_MEDIUM = ("rider", "granted", "grant_number", "grant")
+_PURSE = ("rega", "regb", "regc", "wcnt")
+_CHANGE = ("change of rega", "change of regb", "regc as written", "change of wcnt")
+_FIELDS = (*_HEAD, *_PLACE, *_FARE, *_VERSIONS, *_MEDIUM, *_PURSE, *_CHANGE)
+_TEXT = {"row", "reason", "operator", "vehicle", "route", "trip", "boarding", "alighting", "software"}
+_BYTES = {"table", "scheme", "operator file", "rider", "grant", "regc", "regc as written"}
+_TYPES = tuple(str if field in _TEXT else bytes if field in _BYTES else int for field in _FIELDS)
+_BARE, _UNREAD, _UNWRITTEN, _WRITTEN = 31, 35, 39, 43
+_SHAPES: dict[int, tuple[type, ...]] = {length: _TYPES[:length] for length in (_BARE, _UNREAD, _UNWRITTEN, _WRITTEN)}
+
+_MAX_NUMBER = 2**63 - 1
+_MAX_U32 = 2**32 - 1
+_MAX_U24 = 2**24 - 1
 _KINDS = {int(kind): kind for kind in Kind}
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-_ALL_FLAGS = sum(int(flag) for flag in Flags)
-_FLAGS = {number: Flags(number) for number in range(_ALL_FLAGS + 1)}
+_FLAGS = {number: Flags(number) for number in range(sum(int(flag) for flag in Flags) + 1)}
+
+_Parts = tuple[int | bytes | str, ...]
 
 
 def encode(entry: Entry) -> bytes:
@@ -58,7 +62,7 @@ def encode(entry: Entry) -> bytes:
     try:
         data = dumps(_parts(entry))
     except (CBOREncodeError, TypeError, ValueError) as error:
-        raise MalformedEntry("entry", "holds a value that is neither number, bytes nor text") from error
+        raise MalformedEntry("entry", "holds a value that is neither a number, nor bytes, nor text") from error
     if decode(data, device=entry.device, epoch=entry.epoch) != entry:
         raise MalformedEntry("entry", "does not read back as it was; a field has the wrong type")
     return data
@@ -66,23 +70,19 @@ def encode(entry: Entry) -> bytes:
 
 def decode(data: bytes, *, device: int, epoch: int) -> Entry:
     """The entry that ``data`` holds, of the ledger (``device``, ``epoch``). Raises ``MalformedEntry``; never anything else."""
-    if len(data) > MAX_BYTES:
-        raise MalformedEntry("entry", f"is {len(data)} bytes long; no entry has more than {MAX_BYTES}")
-    head, when, place, fare, versions, medium = _sections(_strict(data))
-    _, seq, kind, flags, outcome, ref, row, reason = head
-    if not (0 <= seq <= _MAX_NUMBER and 0 <= ref <= _MAX_NUMBER):
-        raise MalformedEntry("seq", "is out of range")
-    if kind not in _KINDS:
-        raise MalformedEntry("kind", f"is {kind}, which this version does not know")
-    if flags not in _FLAGS or outcome not in _OUTCOMES:
-        raise MalformedEntry("flags", "or outcome has a value that this version does not know")
+    parts = _strict(data)
+    _, seq, kind, flags, outcome, ref, row, reason, boot, mono_ms, utc_ms, clock = cast("_HeadParts", parts[:12])
+    if kind not in _KINDS or flags not in _FLAGS or outcome not in _OUTCOMES:
+        raise MalformedEntry("kind", "or flags or outcome has a value that this version does not know")
+    if min(seq, ref, boot, mono_ms, utc_ms, clock) < 0 or max(seq, ref, boot, mono_ms, utc_ms, clock) > _MAX_NUMBER:
+        raise MalformedEntry("seq", "or ref or a time is out of range")
     return Entry(
         _KINDS[kind],
-        When(*when),
-        _place(*place),
-        _medium(medium) if medium else None,
-        Fare(*fare),
-        _versions(*versions),
+        When(boot, mono_ms, utc_ms, clock),
+        _place(*parts[12:20]),
+        _medium(parts) if len(parts) > _BARE else None,
+        _fare(*parts[20:25]),
+        _versions(*parts[25:31]),
         _FLAGS[flags],
         _OUTCOMES[outcome],
         ref,
@@ -94,9 +94,12 @@ def decode(data: bytes, *, device: int, epoch: int) -> Entry:
     )
 
 
-def _parts(entry: Entry) -> list[object]:
+_HeadParts = tuple[int, int, int, int, int, int, str, str, int, int, int, int]
+
+
+def _parts(entry: Entry) -> _Parts:
     when, place, fare, versions = entry.when, entry.place, entry.fare, entry.versions
-    return [
+    return (
         VERSION,
         entry.seq,
         int(entry.kind),
@@ -105,143 +108,117 @@ def _parts(entry: Entry) -> list[object]:
         entry.ref,
         entry.row,
         entry.reason,
-        [int(when.boot), int(when.mono_ms), int(when.utc_ms), int(when.clock)],
-        [
-            place.operator,
-            place.vehicle,
-            place.shift,
-            place.route,
-            place.trip,
-            place.boarding,
-            place.alighting,
-            place.service_day,
-        ],
-        [fare.nominal, fare.points, fare.cash, fare.adults, fare.children],
-        [versions.table, versions.scheme, versions.operator, versions.software, versions.card_key, versions.rider_key],
-        _medium_parts(entry.medium) if entry.medium else [],
-    ]
+        int(when.boot),
+        int(when.mono_ms),
+        int(when.utc_ms),
+        int(when.clock),
+        place.operator,
+        place.vehicle,
+        place.shift,
+        place.route,
+        place.trip,
+        place.boarding,
+        place.alighting,
+        place.service_day,
+        fare.nominal,
+        fare.points,
+        fare.cash,
+        fare.adults,
+        fare.children,
+        versions.table,
+        versions.scheme,
+        versions.operator,
+        versions.software,
+        versions.card_key,
+        versions.rider_key,
+        *(_medium_parts(entry.medium) if entry.medium else ()),
+    )
 
 
-def _medium_parts(medium: Medium) -> list[object]:
+def _medium_parts(medium: Medium) -> _Parts:
     before, after = medium.before, medium.after
-    if before is None and after is not None:
-        raise MalformedEntry("medium", "says what was written but not what was read")
-    return [
-        medium.rider,
-        medium.granted,
-        medium.grant_number,
-        medium.grant,
-        [before.rega, before.regb, before.regc, before.wcnt] if before else [],
-        _change(before, after) if before and after else [],
-    ]
-
-
-def _change(before: Counters, after: Counters) -> list[object]:
+    who = (medium.rider, medium.granted, medium.grant_number, medium.grant)
+    if before is None:
+        if after is not None:
+            raise MalformedEntry("medium", "says what was written but not what was read")
+        return who
+    read = (before.rega, before.regb, before.regc, before.wcnt)
+    if after is None:
+        return who + read
     regc = b"" if after.regc == before.regc else after.regc
-    return [before.rega - after.rega, before.regb - after.regb, regc, after.wcnt - before.wcnt]
+    return (*who, *read, before.rega - after.rega, before.regb - after.regb, regc, after.wcnt - before.wcnt)
 
 
-def _strict(data: bytes) -> list[object]:
+def _strict(data: bytes) -> _Parts:
+    if len(data) > MAX_BYTES:
+        raise MalformedEntry("entry", f"is {len(data)} bytes long; no entry has more than {MAX_BYTES}")
     try:
-        parts = cast("object", loads(data, max_depth=_DEPTH))
+        parts = cast("_Parts", loads(data, max_depth=1, immutable=True))
         again = dumps(parts)
     except (CBORError, ValueError, TypeError, OverflowError) as error:
         raise MalformedEntry("entry", "is not CBOR as an entry uses it") from error
     if again != data:
         raise MalformedEntry("entry", "is CBOR, but not in its one deterministic form")
-    if type(parts) is not list or not parts:
-        raise MalformedEntry("entry", "is not an array")
-    fields = cast("list[object]", parts)
-    if type(fields[0]) is not int or fields[0] != VERSION:
-        raise MalformedEntry("version", f"is not {VERSION}, the only one this software knows; read it with a newer one")
-    return fields
+    if type(parts) is not tuple or not parts or type(parts[0]) is not int:
+        raise MalformedEntry("entry", "is not an array that begins with a version")
+    if parts[0] != VERSION:
+        raise MalformedEntry("version", f"is {parts[0]}, which this software does not know; read it with a newer one")
+    if tuple(map(type, parts)) != _SHAPES.get(len(parts)):
+        raise MalformedEntry(*_misshapen(parts))
+    return parts
 
 
-_Head = tuple[int, int, int, int, int, int, str, str]
-_When = tuple[int, int, int, int]
-_Place = tuple[str, str, int, str, str, str, str, int]
-_Fare = tuple[int, int, int, int, int]
-_Versions = tuple[bytes, bytes, bytes, str, int, int]
-_Medium = tuple[bytes, int, int, bytes, list[object], list[object]]
-_Sections = tuple[_Head, _When, _Place, _Fare, _Versions, "_Medium | None"]
+def _misshapen(parts: _Parts) -> tuple[str, str]:
+    if len(parts) not in _SHAPES:
+        return "entry", f"has {len(parts)} fields; version {VERSION} has one of {sorted(_SHAPES)}"
+    field = next(name for name, part, expected in zip(_FIELDS, parts, _TYPES, strict=False) if type(part) is not expected)
+    return field, "has the wrong type"
 
 
-def _sections(parts: list[object]) -> _Sections:
-    if len(parts) != 13:
-        raise MalformedEntry("entry", f"has {len(parts)} fields, version {VERSION} has 13")
-    *head, when, place, fare, versions, medium = parts
-    if [*map(type, head)] != _HEAD_TYPES:
-        raise MalformedEntry("head", "has a field of the wrong type")
-    when = _array(when, _WHEN_TYPES, "when")
-    fare = _array(fare, _FARE_TYPES, "fare")
-    _numbers(when, "when")
-    _numbers(fare, "fare")
-    place = _array(place, _PLACE_TYPES, "place")
-    versions = _array(versions, _VERSIONS_TYPES, "versions")
-    return cast("_Sections", (head, when, place, fare, versions, None if medium == [] else _array(medium, _MEDIUM_TYPES, "medium")))
-
-
-def _array(value: object, types: list[type], field: str) -> list[object]:
-    if type(value) is not list:
-        raise MalformedEntry(field, "is not an array")
-    items = cast("list[object]", value)
-    if [*map(type, items)] != types:
-        raise MalformedEntry(field, f"does not have the {len(types)} values of version {VERSION}, or one has the wrong type")
-    return items
-
-
-def _numbers(values: list[object], field: str) -> None:
-    numbers = cast("list[int]", values)
-    if min(numbers) < 0 or max(numbers) > _MAX_NUMBER:
-        raise MalformedEntry(field, "has a number out of range")
-
-
+# What stays the same from ride to ride is made once; the types are checked before, so equal parts are the same parts.
 @lru_cache(maxsize=256)
-def _place(*parts: str | int) -> Place:
-    place = Place(*cast("_Place", parts))
+def _place(*parts: int | bytes | str) -> Place:
+    place = Place(*cast("tuple[str, str, int, str, str, str, str, int]", parts))
     if not (0 <= place.shift <= _MAX_NUMBER and 0 <= place.service_day <= _MAX_NUMBER):
-        raise MalformedEntry("place", "has a number out of range")
+        raise MalformedEntry("shift", "or service_day is out of range")
     return place
 
 
+@lru_cache(maxsize=256)
+def _fare(*parts: int | bytes | str) -> Fare:
+    numbers = cast("tuple[int, int, int, int, int]", parts)
+    if min(numbers) < 0 or max(numbers) > _MAX_NUMBER:
+        raise MalformedEntry("fare", "has a number out of range")
+    return Fare(*numbers)
+
+
 @lru_cache(maxsize=64)
-def _versions(*parts: bytes | str | int) -> Versions:
-    versions = Versions(*cast("_Versions", parts))
+def _versions(*parts: int | bytes | str) -> Versions:
+    versions = Versions(*cast("tuple[bytes, bytes, bytes, str, int, int]", parts))
     if not (0 <= versions.card_key <= _MAX_NUMBER and 0 <= versions.rider_key <= _MAX_NUMBER):
-        raise MalformedEntry("versions", "has a number out of range")
+        raise MalformedEntry("card_key", "or rider_key is out of range")
     return versions
 
 
-def _medium(parts: _Medium) -> Medium:
-    rider, granted, number, grant, before_parts, change_parts = parts
-    if len(rider) != _RIDER_BYTES:
-        raise MalformedEntry("rider", f"is not {_RIDER_BYTES} bytes")
+def _medium(parts: _Parts) -> Medium:
+    rider, granted, number, grant = cast("tuple[bytes, int, int, bytes]", parts[31:35])
+    if len(rider) != 8:
+        raise MalformedEntry("rider", "is not 8 bytes")
     if not (0 <= granted <= _MAX_NUMBER and 0 <= number <= _MAX_NUMBER):
-        raise MalformedEntry("granted", "is out of range")
-    before = _counters(before_parts) if before_parts else None
-    if not change_parts:
-        return Medium(rider, granted, number, grant, before, None)
-    if before is None:
-        raise MalformedEntry("medium", "says what was written but not what was read")
-    return Medium(rider, granted, number, grant, before, _changed(before, change_parts))
+        raise MalformedEntry("granted", "or grant_number is out of range")
+    if len(parts) == _UNREAD:
+        return Medium(rider, granted, number, grant)
+    rega, regb, regc, wcnt = cast("tuple[int, int, bytes, int]", parts[35:39])
+    before = _counters(rega, regb, regc, wcnt)
+    if len(parts) == _UNWRITTEN:
+        return Medium(rider, granted, number, grant, before)
+    less_a, less_b, written, more = cast("tuple[int, int, bytes, int]", parts[39:43])
+    if written == regc:
+        raise MalformedEntry("regc as written", "writes out what did not change")
+    return Medium(rider, granted, number, grant, before, _counters(rega - less_a, regb - less_b, written or regc, wcnt + more))
 
 
-def _counters(parts: list[object]) -> Counters:
-    if [*map(type, parts)] != _COUNTERS_TYPES:
-        raise MalformedEntry("counters", "do not have their four values, or one has the wrong type")
-    return _checked(*cast("tuple[int, int, bytes, int]", parts))
-
-
-def _changed(before: Counters, parts: list[object]) -> Counters:
-    if [*map(type, parts)] != _COUNTERS_TYPES:
-        raise MalformedEntry("change", "does not have its four values, or one has the wrong type")
-    rega, regb, regc, wcnt = cast("tuple[int, int, bytes, int]", tuple(parts))
-    if regc == before.regc:
-        raise MalformedEntry("change", "writes out what did not change")
-    return _checked(before.rega - rega, before.regb - regb, regc or before.regc, before.wcnt + wcnt)
-
-
-def _checked(rega: int, regb: int, regc: bytes, wcnt: int) -> Counters:
-    if not (0 <= rega <= _U32 and 0 <= regb <= _U32 and 0 <= wcnt <= _U24) or len(regc) != _REGC_BYTES:
-        raise MalformedEntry("counters", "have a value that no purse can hold")
-    return Counters(rega, regb, regc, wcnt)
+def _counters(rega: int, regb: int, regc: bytes, wcnt: int) -> Counters:
+    if 0 <= rega <= _MAX_U32 and 0 <= regb <= _MAX_U32 and 0 <= wcnt <= _MAX_U24 and len(regc) == 8:
+        return Counters(rega, regb, regc, wcnt)
+    raise MalformedEntry("purse", "has a value that no purse can hold")
