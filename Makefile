@@ -31,7 +31,7 @@ else
 ifeq ($(PART),mutation)
 	$(BIN)/python tools/mutation.py $(ARGS)
 else
-	$(BIN)/python -m pytest --prove -m prove tests/$(PART) $(ARGS)
+	$(BIN)/python -m pytest -n 2 --prove -m prove tests/$(PART) $(ARGS)
 endif
 endif
 

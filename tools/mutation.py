@@ -1,7 +1,8 @@
-"""Changes the code in small ways and asks whether a test notices: the purse, the chain, the fare rules (``[tool.mutmut]`` in pyproject.toml).
+"""Changes the code in small ways and asks whether a test notices: the purse, the chain, the fare rules.
 
-A file passes when at least 85 of 100 changes are noticed by its own unit tests. Changes that are not noticed are listed, so that somebody can look
-whether a test is missing or the change means nothing. mutmut remembers what it has tried in ``mutants/`` and goes on where it was.
+Which files, and which tests may notice, stands in ``[tool.mutmut]`` in pyproject.toml. A file passes when 85 of 100 changes are noticed
+by its own unit tests. Changes that are not noticed are listed, so that somebody can look whether a test is missing or the change means
+nothing. mutmut remembers what it has tried in ``mutants/`` and goes on where it was.
 """
 
 import json
