@@ -68,8 +68,10 @@ class Fields:
 
     def day(self, key: str, default: date | None = None) -> date:
         """A date without a time, such as 2026-04-01."""
-        value = self._value(key, date, "a date such as 2026-04-01", default) or date.min
-        if self.has(key) and value.year not in YEARS:
+        value = self._value(key, date, "a date such as 2026-04-01", default)
+        if value is None:
+            return date.min
+        if value is not default and value.year not in YEARS:
             self.fault(key, f"is in the year {value.year}; write a day from {YEARS[0]} to {YEARS[-1]}.")
         return value
 

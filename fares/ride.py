@@ -134,7 +134,7 @@ def _unfit(table: FareTable, operator: Operator, ride: Ride) -> Reason | None:
         return Reason.OPERATOR_NOT_IN_FORCE
     if not table.has_route(ride.route):
         return Reason.NO_SUCH_ROUTE
-    if ride.trip and not table.has_trip(ride.trip):
+    if ride.trip and table.route_of(ride.trip) != ride.route:
         return Reason.NO_SUCH_TRIP
     return None
 

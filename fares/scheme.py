@@ -216,15 +216,18 @@ class YearExample:
 
 @dataclass(frozen=True, slots=True)
 class HolderExample:
-    """A birthday and whether its owner may hold a card on a day."""
+    """A birthday, whether its owner may hold a card on a day, and the points of a card that is issued then."""
 
     born: date
     day: date
     eligible: bool
+    points: int
 
     def told(self, scheme: Scheme) -> Iterator[tuple[str, object, object]]:
         """(what, expected, got)."""
-        yield "eligible", self.eligible, scheme.eligible(self.born, self.day)
+        eligible = scheme.eligible(self.born, self.day)
+        yield "eligible", self.eligible, eligible
+        yield "points of the new card", self.points, scheme.points_at_issue(self.day) if eligible else 0
 
 
 Case = RideExample | YearExample | HolderExample
@@ -262,7 +265,8 @@ def _year_example(table: Fields) -> YearExample:
 
 
 def _holder_example(table: Fields) -> HolderExample:
-    return HolderExample(table.day("born"), table.day("day"), table.flag("eligible"))
+    eligible = table.flag("eligible")
+    return HolderExample(table.day("born"), table.day("day"), eligible, table.number("points", None if eligible else 0))
 
 
 _CASES: Mapping[str, Callable[[Fields], Case]] = {"ride": _ride_example, "year": _year_example, "holder": _holder_example}

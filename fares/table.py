@@ -297,6 +297,11 @@ class FareTable:
         """Whether the table knows this trip."""
         return trip in self._trips
 
+    def route_of(self, trip: str) -> str | None:
+        """The route of a trip, none when the table does not know the trip; a cheap look."""
+        row = self._trips.get(trip)
+        return None if row is None else self._patterns[row[1]][0]
+
     def has_stop(self, stop: str) -> bool:
         """Whether the table knows this stop."""
         return stop in self._stops
