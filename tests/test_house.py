@@ -183,10 +183,10 @@ def test_the_adapters_in_the_contracts_are_the_modules_that_import_an_outside_li
     assert {library for _, tree in modules() for library in outside_imports(tree)} == set(libraries["protected_modules"])
 
 
-def test_every_adapter_is_closed_to_all_but_the_composition_root() -> None:
+def test_every_adapter_is_closed_to_all_but_a_composition_root() -> None:
     # The codec meets a pure library and is pure itself: whoever speaks of entries may import it. Twins have a contract of their own.
     adapters = set(contract("Outside libraries are met in adapters only")["allowed_importers"]) - {"ledger.codec"}
-    closed = set(contract("Adapters are imported by the composition root only")["protected_modules"])
+    closed = set(contract("Adapters are imported by a composition root only")["protected_modules"])
     assert {name for name in adapters if not name.startswith("drivers.emulated.")} <= closed
 
 
