@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fares.dates import first_day, fiscal_year, from_number, last_day, reaches
@@ -26,6 +26,7 @@ def test_an_age_is_reached_the_day_before_the_birthday(born: date, reached: date
     assert reaches(born, 65) == reached
 
 
+@settings(deadline=None)
 @given(days)
 def test_every_day_lies_in_its_fiscal_year(day: date) -> None:
     year = fiscal_year(day)
@@ -33,6 +34,7 @@ def test_every_day_lies_in_its_fiscal_year(day: date) -> None:
     assert first_day(year + 1) - last_day(year) == timedelta(days=1)
 
 
+@settings(deadline=None)
 @given(days, st.integers(0, 100), st.integers(0, 100))
 def test_nobody_is_older_before_being_younger(born: date, one: int, other: int) -> None:
     assert (reaches(born, one) <= reaches(born, other)) == (one <= other)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fares.faults import Unusable
@@ -57,6 +57,7 @@ def some_contents(draw: st.DrawFn) -> Contents:
     )
 
 
+@settings(max_examples=40, deadline=None)
 @given(some_contents())
 def test_what_is_packed_is_what_the_table_answers(contents: Contents) -> None:
     table = FareTable.unpack(pack(contents))
@@ -74,6 +75,7 @@ def test_what_is_packed_is_what_the_table_answers(contents: Contents) -> None:
                 assert price == Price(given[0], tuple(given) if len(given) > 1 else ())
 
 
+@settings(max_examples=20, deadline=None)
 @given(some_contents())
 def test_the_same_contents_make_the_same_file(contents: Contents) -> None:
     assert pack(contents) == pack(contents)
@@ -142,6 +144,7 @@ def test_what_is_wrong_with_a_table_is_one_sentence_with_its_name(town_contents:
         assert "\n" not in told
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_a_body_that_somebody_sealed_but_that_says_nonsense_is_refused(body: bytes) -> None:
     head = b"KZFARES\x01" + len(body).to_bytes(8, "big") + body

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fares import files, gtfs
@@ -256,6 +256,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(write_feed: Writ
     assert [other.price("R", "S1", stop) for stop in ("S2", "S3")] == [plain.price("R", "S1", stop) for stop in ("S2", "S3")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_as_a_table_are_read_or_refused_but_never_crash(junk: bytes) -> None:
     feed = files.Feed("feed", lambda _file: io.BytesIO(junk), ("stops.txt",))

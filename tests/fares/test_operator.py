@@ -5,7 +5,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fares import operator
@@ -124,6 +124,7 @@ def test_before_the_border_of_the_service_day_it_is_still_yesterday(minato: Oper
     assert minato.service_day(datetime(2026, 6, 2, 3, 0, tzinfo=JST)) == date(2026, 6, 2)
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.just(JST)), st.times())
 def test_a_service_day_is_today_or_yesterday(moment: datetime, border: time) -> None:
     assume(moment.date() > date.min)

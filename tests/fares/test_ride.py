@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fares.explain import lines, sentence, total
@@ -175,6 +175,7 @@ def rides(draw: st.DrawFn) -> Ride:
     return Ride(*draw(runs), draw(stops), draw(stops), *riders, driver_fare, DAY, ticket)
 
 
+@settings(deadline=None)
 @given(ride=rides())
 def test_any_ride_is_priced_by_its_steps_or_somebody_is_named(ride: Ride, town: FareTable, minato: Operator) -> None:
     match price_ride(town, minato, ride):
