@@ -33,6 +33,7 @@ _FRAME_BYTES = 10  # preamble, sync and CRC of a frame
 _LINE_FRAMES = 25  # the bytes around command and answer on a PN532's line, its acknowledgement among them
 _ROUNDS = 20
 _SLACK_US = 3000.0  # what a chip and an operating system may add before a delay is called longer than the card's own word
+_PERSON_NS = 60_000_000_000
 _PATIENCE = 3  # polls, or revivals, before a card or a reader is taken for gone
 
 
@@ -93,6 +94,8 @@ class Answer:
 
     said: str
     detail: str = ""
+    share: float | None = None
+    """Of a delay: the median as a share of what the card's PMm allows."""
 
 
 class Bench:
@@ -199,7 +202,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row. ``expected`` is what the twin says; ``writes`` the counted writes it may cost."""
+    """One row of the table. ``expected`` is what the twin says; ``writes`` the counted writes it may cost."""
 
     name: str
     question: str
@@ -370,9 +373,11 @@ def _idle_field(bench: Bench) -> Answer:
     if bench.workshop is None:
         return _NO_READER
     bench.hand.lift()
-    empty = not bench.poll()
-    on = bench.workshop.field_is_on()
-    bench.hand.lay()
+    try:
+        empty = not bench.poll()
+        on = bench.workshop.field_is_on()
+    finally:
+        bench.hand.lay()
     if not empty:
         return Answer("not reached", "the card was still there")
     return Answer("yes" if on else "no")
@@ -505,7 +510,8 @@ def _delays(make: Callable[[Bench, int], bytes], count: int, rounds: int) -> Cal
         said = "within PMm" if max(rest) <= allowed + _SLACK_US else "longer than PMm"
         low, middle, high = (f"{value / 1000:.2f}" for value in (min(rest), statistics.median(rest), max(rest)))
         whole = statistics.median(all_of_it for _, all_of_it, _ in times) / 1000
-        return Answer(said, f"{low} / {middle} / {high} ms of {allowed / 1000:.2f} (exchange {whole:.2f})")
+        detail = f"{low} / {middle} / {high} ms of {allowed / 1000:.2f} (exchange {whole:.2f})"
+        return Answer(said, detail, statistics.median(rest) / allowed)
 
     return ask
 
@@ -567,8 +573,9 @@ def _pull(bench: Bench, command: bytes, block: int | None, trial: int) -> str:
         heard = "answered"
     except CardError:
         heard = "not answered"
-    bench.hand.lay()
-    bench.renew()
+    finally:
+        bench.hand.lay()
+        bench.renew()
     after, rise = bench.read(watched), bench.wcnt() - counted
     if block is None:
         return heard if after == before and rise == 0 else "torn"
@@ -615,3 +622,102 @@ _PULLS = (
 )
 
 QUESTIONS: tuple[Question, ...] = (*_AIR, *_REFUSALS, *_MEMORY, *_DELAYS, *_PULLS)
+
+
+# --- the hand of a person --------------------------------------------------------------------------------------------------------------
+
+
+class PersonClock(Protocol):
+    """What waiting for a person asks of a clock (``drivers.devices.clock.Clock``)."""
+
+    def monotonic_ns(self) -> int: ...
+
+    def sleep_until_ns(self, deadline_ns: int) -> None: ...
+
+
+class Person:
+    """A hand that is told what to do and watched by polling (``Hand``). Nobody moving for a minute is ``CardLost``."""
+
+    def __init__(self, reader: Reader, say: Callable[[str], object], clock: PersonClock) -> None:
+        self._reader = reader
+        self._say = say
+        self._clock = clock
+
+    def lift(self) -> None:
+        self._say("Take the card away from the reader.")
+        self._wait(lambda: all(self._seen() == 0 for _ in range(_PATIENCE)), "the card was not taken away")
+
+    def lay(self) -> None:
+        self._say("Lay the card on the reader.")
+        self._wait(lambda: self._seen() == 1, "no card was laid down")
+
+    def pull_during(self, command: bytes, trial: int, probe: Callable[[], bool]) -> None:
+        del command
+        self._say(f"Pull the card away now, slowly ({trial + 1}).")
+        self._wait(lambda: not probe(), "the card was not pulled away", every_ns=0)
+
+    def _seen(self) -> int | None:
+        try:
+            return len(self._reader.poll())
+        except ReaderLost:
+            self._reader.revive()
+            return None
+
+    def _wait(self, done: Callable[[], bool], otherwise: str, every_ns: int = 50_000_000) -> None:
+        until_ns = self._clock.monotonic_ns() + _PERSON_NS
+        while not done():
+            now_ns = self._clock.monotonic_ns()
+            if now_ns > until_ns:
+                raise CardLost(otherwise)
+            self._clock.sleep_until_ns(now_ns + every_ns)
+
+
+# --- the profile -----------------------------------------------------------------------------------------------------------------------
+
+
+def profile(findings: Sequence[Finding]) -> str:
+    """The ``[traits]`` of a twin that does as this card did: TOML to be put into a twin's card file. What was not learned is left out."""
+    said = {finding.question.name: finding.answer.said for finding in findings}
+    traits = [line for line in (_delay_trait(findings), *(trait(said) for trait in _TRAITS)) if line]
+    head = "# What a real card did, as the traits of its twin. They replace the table of the same name in a card file."
+    return "\n".join([head, "[traits]", *traits]) + "\n"
+
+
+def _delay_trait(findings: Sequence[Finding]) -> str:
+    shares = [finding.answer.share for finding in findings if finding.answer.share is not None]
+    if not shares:
+        return ""
+    middle = statistics.median(shares)
+    return f'delay = "{"min" if middle < 0.35 else "half" if middle < 0.75 else "max"}" # median {middle:.0%} of what PMm allows'
+
+
+def _switch(name: str, true: str, false: Sequence[str], *rows: str) -> Callable[[dict[str, str]], str]:
+    """A trait that is true or false by the first of these rows that says one or the other."""
+
+    def trait(said: dict[str, str]) -> str:
+        answers = [said[row] for row in rows if said.get(row) in {true, *false}]
+        return f"{name} = {str(answers[0] == true).lower()}" if answers else ""
+
+    return trait
+
+
+def _refusal_trait(said: dict[str, str]) -> str:
+    codes = [said[row] for row in ("purse.raised", "reg.raised-b", "reg.raised-a") if _is_code(said.get(row, ""))]
+    return f'reg_refusal = "{codes[0].replace(" ", "")}"' if codes else ""
+
+
+def _equal_trait(said: dict[str, str]) -> str:
+    answers = [said[row] for row in ("purse.free", "reg.field-equal") if said.get(row) == "accepted" or _is_code(said.get(row, ""))]
+    return f"equal_reg = {str(answers[0] == 'accepted').lower()}" if answers else ""
+
+
+def _is_code(said: str) -> bool:
+    return len(said) == 5 and said[2] == " "
+
+
+_TRAITS = (
+    _switch("strict", "02 B2", ("accepted",), "mac.unneeded", "mc12.mac"),
+    _equal_trait,
+    _refusal_trait,
+    _switch("rc_ends_ext_auth", "cleared", ("kept",), "auth.second-rc"),
+)
