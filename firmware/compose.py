@@ -3,26 +3,44 @@
 Adapters are imported inside the function that needs them, so that a vehicle loads no desk code and a desk needs no screen.
 """
 
+import os
 import time
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from importlib import resources
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.reader import EmulatedAddress, Pn532Address, Reader, parse_address
+from drivers.devices.display import Display, Picture
+from drivers.devices.keypad import Keypad, KeypadMappingError, parse_keys
+from drivers.devices.lamps import Lamp
+from drivers.devices.sound import Shelf, Sound
+from drivers.reader import AIR_RATES, EmulatedAddress, Pn532Address, Reader, parse_address
+from drivers.vault import CardSession, MacRead
 from firmware.doctor import Machine, Wants, packages_named, pins_named
 from firmware.failure import Failure
 from firmware.screen import ScreenLink
+from firmware.words import Synthesiser, misread_from
 from validator.feedback import Wordbook, WordbookError
 from validator.feedback import parse as parse_wordbook
 
 if TYPE_CHECKING:
+    from drivers.devices.display_pygame import Painter
+    from drivers.emulated.air import Air
     from drivers.emulated.pn532_pty import Pn532Pty
+    from drivers.emulated.speaker import Speaker
+    from drivers.qualify import Bench, Hand
+    from drivers.readers.pn532 import Pn532
+    from fares.scheme import Scheme
+    from firmware.desk import Desk, DeskVault
+    from ledger.entry import Entry
 
 ROOT = Path(__file__).resolve().parent.parent
+CLIPS = ROOT / "build" / "clips"
+_TRAY_BAUD = 921600
 
 
 def open_reader(address: str) -> Reader:
@@ -41,7 +59,7 @@ def open_reader(address: str) -> Reader:
             return _open_tray(named)
 
 
-def _open_pn532(address: Pn532Address) -> Reader:
+def _open_pn532(address: Pn532Address) -> "Pn532":
     from drivers.readers.pn532 import Pn532
     from drivers.readers.serial_port import SerialPort
 
@@ -52,6 +70,10 @@ def _open_pn532(address: Pn532Address) -> Reader:
 
 def _open_tray(address: EmulatedAddress) -> Reader:
     """The emulated reader in this process, on the machine's clock: our own driver talks to the twin's chip."""
+    return _lay_tray(address)[0]
+
+
+def _lay_tray(address: EmulatedAddress) -> "tuple[Pn532, Air]":
     from drivers.emulated.air import Air
     from drivers.emulated.clock import RealClock
     from drivers.emulated.line import ChipLine
@@ -66,9 +88,43 @@ def _open_tray(address: EmulatedAddress) -> Reader:
     except OSError as error:
         raise Failure(f"reader address '{address.text}': the folder cannot be read ({error.strerror}); make it first") from error
     line = ChipLine(Pn532Chip(air), clock, on_traffic=lambda: tray.look(clock.monotonic_ns()))
-    reader = Pn532(address.text, line.reopen, clock.monotonic_ns, baud=921600)
+    reader = Pn532(address.text, line.reopen, clock.monotonic_ns, baud=_TRAY_BAUD)
     reader.revive()
-    return reader
+    return reader, air
+
+
+def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> "tuple[Pn532, Bench]":
+    """A reader and what ``kazashi reader qualify`` works with: a person's hand, or on a tray the twin's own.
+
+    ``keys``: the file with the keys of an issued card; without it the session is a factory card's. Raises ``Failure``.
+    """
+    from drivers.cards.lite_s import FACTORY_KEY, session_of
+    from drivers.cards.tdes import encrypt_cbc
+    from drivers.emulated.clock import RealClock
+    from drivers.emulated.hand import AirHand
+    from drivers.qualify import Bench, Pace, Person
+    from drivers.vault_file import VaultFile, VaultFileRefused
+
+    def factory(_idm: bytes, rc: bytes, read: MacRead) -> CardSession:
+        session = session_of(encrypt_cbc, FACTORY_KEY, 0, rc)
+        session.check(read)
+        return session
+
+    try:
+        session = factory if keys is None else VaultFile.open(keys).session
+        named = parse_address(address)
+    except (ValueError, VaultFileRefused) as error:
+        raise Failure(str(error)) from error
+    match named:
+        case Pn532Address():
+            reader = _open_pn532(named)
+            hand: Hand = Person(reader, say, RealClock())
+            pace = Pace(named.baud, named.air_rate)
+        case EmulatedAddress():
+            reader, air = _lay_tray(named)
+            hand = AirHand(air, time.monotonic_ns)
+            pace = Pace(_TRAY_BAUD, AIR_RATES[-1])
+    return reader, Bench(reader, hand, session, os.urandom, time.monotonic_ns, pace=pace, workshop=reader)
 
 
 @contextmanager
@@ -130,7 +186,7 @@ def wants(data: str) -> Wants:
     return Wants(
         packages=packages_named((ROOT / "apt-packages.txt").read_text()),
         distributions=pins_named((ROOT / "requirements" / "terminal.txt").read_text()),
-        clips=str(ROOT / "build" / "clips"),
+        clips=str(CLIPS),
         data=data,
     )
 
@@ -147,3 +203,219 @@ def wordbook() -> Wordbook:
 def screen_link(path: Path) -> ScreenLink:
     """The station's end of the wire to the screen process that listens (now or later) at ``path``."""
     return ScreenLink(path)
+
+
+def open_synthesiser() -> Synthesiser:
+    """Open JTalk with our user dictionary, for the workshop; raises ``Failure`` when it is not installed."""
+    file = resources.files("validator") / "words" / "user_dictionary.toml"
+    try:
+        with redirect_stdout(StringIO()):  # it prints which of its extras are missing; we use none
+            from drivers.devices.speech_openjtalk import OpenJTalk
+        return OpenJTalk(misread_from(file.read_text(encoding="utf-8"), file.name))
+    except ImportError as error:
+        raise Failure("the synthesiser is not installed: pip install pyopenjtalk-plus (the extra 'voice')") from error
+    except ValueError as error:
+        raise Failure(str(error)) from error
+
+
+def write_wav(path: Path, samples: bytes) -> None:
+    """Samples (16-bit mono at ``drivers.devices.sound.RATE_HZ``) as a WAV file; raises ``Failure``."""
+    from drivers.devices.sound_clips import write_wav as write
+
+    try:
+        write(path, samples)
+    except OSError as error:
+        raise Failure(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def open_painter() -> Callable[[Picture], bytes]:
+    """Pictures as small PNG files, drawn without a screen; raises ``Failure`` when the font is missing."""
+    _hush_pygame()
+    from drivers.devices import display_png
+    from drivers.devices.display_pygame import pixels, without_a_screen
+
+    without_a_screen()
+    painter = _painter()
+    return lambda picture: display_png.encode(picture.width, picture.height, pixels(painter.paint(picture)))
+
+
+def open_display(size: tuple[int, int], *, pictures: Path | None = None, whole_screen: bool = False) -> Display:
+    """A window (or the whole screen), or files in the folder ``pictures``; raises ``Failure``."""
+    _hush_pygame()
+    from drivers.devices.display_pygame import DisplayMissing, PictureFiles, Window, without_a_screen
+
+    painter = _painter()
+    if pictures is not None:
+        without_a_screen()
+        return PictureFiles(size, painter, pictures)
+    try:
+        return Window(size, painter, whole_screen=whole_screen)
+    except DisplayMissing as error:
+        raise Failure(str(error)) from error
+
+
+def open_sound(*, aloud: bool) -> Sound:
+    """The machine's loudspeaker, or nothing; raises ``Failure`` when there is no sound device."""
+    if not aloud:
+        from drivers.emulated.speaker import Mute
+
+        return Mute()
+    _hush_pygame()
+    from drivers.devices.sound_pygame import Mixer, SoundMissing
+
+    try:
+        return Mixer()
+    except SoundMissing as error:
+        raise Failure(str(error)) from error
+
+
+def open_speaker_twin(now_ns: Callable[[], int]) -> "Speaker":
+    """A loudspeaker that remembers what it played on the clock ``now_ns``, and writes it as one WAV file."""
+    from drivers.emulated.speaker import Speaker
+
+    return Speaker(now_ns)
+
+
+def open_lamp(leds: Sequence[Path] = ()) -> Lamp:
+    """The lamp of three LED folders (red, green, blue), or none."""
+    if not leds:
+        from drivers.emulated.lamp import NoLamp
+
+        return NoLamp()
+    from drivers.devices.lamps_leds import LedLamp
+
+    red, green, blue = leds
+    return LedLamp(red, green, blue)
+
+
+def open_clips(folder: Path = CLIPS) -> Shelf:
+    """The rendered clips."""
+    from drivers.devices.sound_clips import ClipFolder
+
+    return ClipFolder(folder)
+
+
+def open_keypad(device: Path, mapping: Path) -> Keypad:
+    """The driver's keypad: an input device (``/dev/input/event3``) and its mapping file; raises ``Failure``.
+
+    A keypad that is not plugged in yet is no failure: its keys come when it is.
+    """
+    from drivers.devices.keypad_input import InputDevice
+
+    try:
+        return InputDevice(device, parse_keys(mapping.read_text(encoding="utf-8"), str(mapping)))
+    except OSError as error:
+        raise Failure(f"{mapping}: cannot be read ({error.strerror}); give a keypad mapping file") from error
+    except KeypadMappingError as error:
+        raise Failure(str(error)) from error
+
+
+def _painter() -> "Painter":
+    from drivers.devices.display_pygame import FontMissing, Painter, find_fonts
+
+    try:
+        return Painter(find_fonts())
+    except FontMissing as error:
+        raise Failure(str(error)) from error
+
+
+def _hush_pygame() -> None:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+
+def make_blank_card(path: Path) -> None:
+    """The file of a blank emulated card with a number of its own; raises ``Failure`` when there is such a file already."""
+    import secrets
+
+    from drivers.emulated import card_file
+    from drivers.emulated.lite_s_card import blank
+
+    if path.exists():
+        raise Failure(f"{path}: there is a file already; name another one")
+    try:
+        card_file.save(path, blank(b"\x01\x2e" + secrets.token_bytes(6)))
+    except OSError as error:
+        raise Failure(f"{path}: it cannot be written ({error.strerror})") from error
+
+
+def open_card_file(path: Path) -> "Desk":
+    """An emulated card as the card on the desk; its file follows each change. Raises ``Failure``."""
+    from drivers.emulated import card_file
+    from drivers.emulated.held_card import HeldCard
+    from firmware.desk import FileDesk
+
+    try:
+        return FileDesk(HeldCard(card_file.open_card(path)))
+    except card_file.BadCardFile as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{path}: it cannot be read ({error.strerror}); `kazashi card new {path}` makes a blank card") from error
+
+
+def open_desk(address: str, tell: Callable[[str], None]) -> "Desk":
+    """A reader with a person beside it, to whom ``tell`` speaks; raises ``Failure``."""
+    from firmware.desk import ReaderDesk
+
+    return ReaderDesk(open_reader(address), tell)
+
+
+def open_desk_vault(path: Path) -> "DeskVault":
+    """The desk's vault; raises ``Failure``."""
+    from drivers.vault_file import DeskVaultFile, VaultFileRefused
+
+    try:
+        return DeskVaultFile.open(path)
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+
+
+def make_desk_keys(path: Path) -> None:
+    """A new town's keys in a file; raises ``Failure``."""
+    import secrets
+
+    from drivers.vault_file import VaultFileRefused, new_keys, write_keys
+
+    try:
+        write_keys(path, new_keys(secrets.token_bytes))
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+
+
+def make_terminal_keys(desk: Path, path: Path) -> None:
+    """A vehicle's key file from the desk's, with a device key of its own; raises ``Failure``."""
+    import secrets
+
+    from drivers.vault_file import VaultFileRefused, read_keys, write_keys
+
+    try:
+        write_keys(path, read_keys(desk).for_terminal(secrets.token_bytes(32)))
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+
+
+def open_scheme(path: Path) -> "Scheme":
+    """A city's scheme, proven on its own examples; raises ``Failure``."""
+    from fares.faults import Unusable
+    from fares.scheme import load
+
+    try:
+        return load(path)
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+
+
+def entries_of(ledgers: Sequence[Path]) -> "list[Entry]":
+    """All entries of ledgers whose chains hold; raises ``Failure`` for one that cannot be read or believed."""
+    from ledger.errors import LedgerError
+    from ledger.store import LedgerFile
+
+    entries: list[Entry] = []
+    for path in ledgers:
+        try:
+            with LedgerFile.open_read_only(path) as ledger:
+                findings = ledger.verify(entries.append).findings
+        except LedgerError as error:
+            raise Failure(str(error)) from error
+        if findings:
+            raise Failure(f"{path}: {findings[0]}; no points are worked out from a ledger that does not hold, see `kazashi ledger verify`")
+    return entries
