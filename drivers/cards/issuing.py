@@ -89,14 +89,18 @@ class Issued(Enum):
     READY = "the card is ready"
 
 
-def issue(channel: Channel, desk: Desk, random: Random, key_version: int, *, freeze: bool = False) -> Generator[Step, None, Issued]:
+Issuing = Generator[Step, None, Issued]
+"""A card being issued: yields each step, and its value says how far it came."""
+
+
+def issue(channel: Channel, desk: Desk, random: Random, key_version: int, *, freeze: bool = False) -> Issuing:
     """Do what is missing for this card to be issued, and yield each step; the generator's value says whether to go on with the card laid
     anew.
 
     ``freeze``: the second issuance too, after which the layout can never change. Raises ``NotIssuable``, ``CardLost`` (run it again),
     ``CardRefused``, ``MalformedReply``, and ``drivers.cards.lite_s.WeakCardKey`` (take another card).
     """
-    configuration = _look(channel)
+    configuration = look(channel)
     yield Step.LOOKED
     if configuration.open_system:
         yield from _first_issue(channel, desk, random, key_version)
@@ -112,7 +116,8 @@ def issue(channel: Channel, desk: Desk, random: Random, key_version: int, *, fre
     return Issued.READY
 
 
-def _look(channel: Channel) -> MemoryConfiguration:
+def look(channel: Channel) -> MemoryConfiguration:
+    """How far a card's issuing is, from its memory configuration: one exchange; ``NotIssuable`` when it is no Lite-S of one piece."""
     data = read_plain(channel, (Block.D_ID, Block.SYS_C, Block.MC))
     if data[0:8] != channel.idm:
         raise NotIssuable("the card's own number differs from the one it answers to; take another card")
