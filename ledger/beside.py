@@ -34,15 +34,15 @@ class Memory:
         return f"{body}check {hashlib.sha256(body.encode()).hexdigest()}\n".encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str) -> "Memory":
-        """The inverse; ``StoreRolledBack`` says that ``name`` is damaged."""
+    def from_bytes(cls, data: bytes, ledger: str) -> "Memory":
+        """The inverse; ``StoreRolledBack`` says that the memory of ``ledger`` is damaged."""
         try:
             _, epoch, seq, digest, _ = (line.split(" ", 1)[1] for line in data.decode("ascii").splitlines())
             memory = cls(int(epoch), Head(int(seq), bytes.fromhex(digest)))
         except (ValueError, IndexError):
             memory = None
         if memory is None or memory.to_bytes() != data or len(memory.head.hash) != HASH_BYTES:
-            raise StoreRolledBack(f"the file {name}, which remembers how far the ledger had come, is damaged; the ledger needs a new epoch")
+            raise StoreRolledBack(f"the memory beside the ledger {ledger} is damaged, so its age cannot be proven; it needs a new epoch")
         return memory
 
 
@@ -55,11 +55,11 @@ class Beside(Protocol):
 
     def unlock(self) -> None: ...
 
-    def memory(self) -> Memory | None:
-        """The memory, or None when there is none; ``StoreRolledBack`` when it is damaged."""
+    def memory(self) -> bytes | None:
+        """The bytes of the memory, or None when there is none."""
         ...
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, data: bytes) -> None:
         """Replace the memory; durable and whole, whenever the power goes."""
         ...
 
@@ -116,14 +116,14 @@ class BesideDatabase:
             os.close(self._lock_file)
             self._lock_file = -1
 
-    def memory(self) -> Memory | None:
+    def memory(self) -> bytes | None:
         try:
-            return Memory.from_bytes(self._memory.read_bytes(), str(self._memory))
+            return self._memory.read_bytes()
         except FileNotFoundError:
             return None
 
-    def remember(self, memory: Memory) -> None:
-        replace_file(self._memory, memory.to_bytes())
+    def remember(self, data: bytes) -> None:
+        replace_file(self._memory, data)
 
     def database_bytes(self) -> int:
         return _size(self._database)

@@ -407,12 +407,13 @@ class Store:
     def _claim(self, new: Memory) -> None:
         if self._beside.memory() is not None or self._beside.database_bytes() > 0:
             raise LedgerUnreadable(f"{self._path} is there already; open it, or give the new ledger another name")
-        self._beside.remember(new)
+        self._beside.remember(new.to_bytes())
 
     def _start(self) -> None:
-        memory = self._beside.memory()
-        if memory is None:
+        remembered = self._beside.memory()
+        if remembered is None:
             raise self._unremembered()
+        memory = Memory.from_bytes(remembered, self._path)
         if memory.head.seq > 0 and self._beside.database_bytes() == 0:
             raise StoreRolledBack(
                 f"the ledger {self._path} is gone, but entries up to {memory.head.seq} were written; it needs a new epoch"
@@ -504,7 +505,7 @@ class Store:
         """An older memory is still a true one, so a disk that cannot take the newer is no reason to stop."""
         if memory != self._remembered:
             with suppress(OSError):
-                self._beside.remember(memory)
+                self._beside.remember(memory.to_bytes())
                 self._remembered = memory
 
     def _keep_ballast(self) -> None:
@@ -542,7 +543,9 @@ class LedgerFile:
         if not file.is_file():
             raise LedgerUnreadable(f"there is no ledger at {path}; correct the path")
         try:
-            return cls(_read_only(file), str(path), BesideDatabase(file).memory())
+            remembered = BesideDatabase(file).memory()
+            memory = None if remembered is None else Memory.from_bytes(remembered, str(path))
+            return cls(_read_only(file), str(path), memory)
         except apsw.Error as error:
             raise _unreadable(str(path), error) from error
 
