@@ -178,3 +178,11 @@ def test_a_lite_s_is_told_by_its_ic_type() -> None:
     assert lite_s.is_lite_s(bytes.fromhex("00F1000000014300"))
     assert not lite_s.is_lite_s(bytes.fromhex("00F0000000014300"))
     assert not lite_s.is_lite_s(b"")
+
+
+@pytest.mark.parametrize("vector", [pytest.param(vector, id=vector["name"]) for vector in KEYS["card_key"]])
+def test_the_documented_vectors_are_these(vector: dict[str, Any]) -> None:
+    page = (VECTORS.parents[1] / "docs" / "card-keys.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| {vector['name']} |"))
+    assert all(f"`{vector[field]}`" in row for field in ("master", "idm", "key_des", "ck"))
+    assert f"| {vector['version']} |" in row
