@@ -182,10 +182,15 @@ def machine() -> Machine:
 
 
 def wants(data: str) -> Wants:
-    """What this tree asks of a machine whose ledger lies in the folder ``data``."""
+    """What this tree asks of a machine whose ledger lies in the folder ``data``; raises ``Failure`` outside a source tree."""
+    try:
+        packages = (ROOT / "apt-packages.txt").read_text()
+        pins = (ROOT / "requirements" / "terminal.txt").read_text()
+    except FileNotFoundError as error:
+        raise Failure(f"there is no {error.filename}, which says what a machine needs; run the doctor in Kazashi's source tree") from error
     return Wants(
-        packages=packages_named((ROOT / "apt-packages.txt").read_text()),
-        distributions=pins_named((ROOT / "requirements" / "terminal.txt").read_text()),
+        packages=packages_named(packages),
+        distributions=pins_named(pins),
         clips=str(CLIPS),
         data=data,
     )
