@@ -196,7 +196,9 @@ class Air:
                 break
         listened_ns = max(listened_ns, answers_ns)
         outcome = Outcome.HEARD if frames else Outcome.SILENCE
-        return self._end(outcome, tuple(frames), start_ns + command_ns, gap_ns + command_ns + answers_ns, listened_ns - answers_ns)
+        return self._end(
+            outcome, tuple(frames), start_ns + command_ns + answers_ns, gap_ns + command_ns + answers_ns, listened_ns - answers_ns
+        )
 
     def _begin(self, now_ns: int) -> int:
         """When the next command may start."""
@@ -266,11 +268,15 @@ class Air:
                 case _Lift():
                     if not self._schedule(wish):
                         later.append(wish)
+                    self._let_go(now_ns)
         self._wishes.extendleft(reversed(later))
+        self._let_go(now_ns)
+
+    def _let_go(self, now_ns: int) -> None:
+        """Remove what has left by now."""
         for lying in list(self._lying):
-            if (lying.lift_ns is not None and lying.lift_ns <= now_ns) or (
-                lying.lift_bytes is not None and lying.lift_bytes <= self.bytes_on_air
-            ):
+            left_early = lying.lift_bytes is not None and lying.lift_bytes <= self.bytes_on_air
+            if left_early or (lying.lift_ns is not None and lying.lift_ns <= now_ns):
                 lying.card.field_off()
                 self._lying.remove(lying)
 

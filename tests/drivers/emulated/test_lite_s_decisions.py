@@ -234,7 +234,9 @@ def test_the_five_bytes_after_the_counter_are_not_looked_at(worked: Callable[[],
 # --- steps 6 to 8 ---
 
 
-def test_a_block_may_ask_for_external_authentication_to_be_read_or_written(worked: Callable[[], LiteSCard], hand: Callable[..., Any]) -> None:
+def test_a_block_may_ask_for_external_authentication_to_be_read_or_written(
+    worked: Callable[[], LiteSCard], hand: Callable[..., Any]
+) -> None:
     card = worked()
     card.rewrite(0x88, bytes.fromhex("FFFF0000070102000200000001000000".replace(" ", "")))
     one = hand(card)
