@@ -134,7 +134,7 @@ def links() -> Iterator[tuple[Path, str]]:
     for path in tracked():
         if path.suffix == ".md":
             text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
-            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'<img src="([^"]+)"', text):
                 if "://" not in target and not target.startswith("mailto:"):
                     yield path, target
 
