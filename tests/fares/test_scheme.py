@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fares import scheme
-from fares.explain import total
+from fares.explain import sentence, total
 from fares.faults import Unusable
-from fares.rules import used_points
+from fares.rules import Due, Free, Party, RideRule, used_points
 from fares.scheme import Question, Scheme, yearly_grant
 
 SILVER = (resources.files("fares") / "schemes" / "silver_emica.toml").read_bytes()
@@ -287,3 +287,23 @@ def test_used_points_are_those_of_the_fiscal_year() -> None:
 @given(st.lists(st.tuples(st.dates(date(2000, 1, 1), date(2040, 1, 1)), st.integers(0, 2000))))
 def test_every_use_belongs_to_exactly_one_year(uses: list[tuple[date, int]]) -> None:
     assert sum(used_points(uses, year) for year in range(1999, 2041)) == sum(points for _, points in uses)
+
+
+# ── why it costs this ──
+
+
+def test_the_explanation_names_who_rides_free_and_on_which_line(silver: Scheme) -> None:
+    lines = frozenset({"community", "zoo", "airport"})
+    decision = silver.decide(Question(400, 200, 2000, DAY, lines))
+    assert [sentence(step) for step in decision.steps] == ["free for the card's holder (community)"]
+    everybody = RideRule(Free(Party.EVERYBODY), frozenset({"zoo", "community"}))
+    due = Due(400, 200, 2000)
+    steps = everybody.payment.steps(due, everybody.line(lines))
+    assert [(step.yen, sentence(step)) for step in steps] == [(-400, "free for everybody on this card (community)")]
+    always = RideRule(Free(Party.HOLDER), frozenset())
+    assert sentence(always.payment.steps(due, always.line(lines))[0]) == "free for the card's holder (every line)"
+
+
+def test_the_explanation_counts_the_points(silver: Scheme) -> None:
+    decision = silver.decide(Question(740, 740, 300, DAY))
+    assert [(step.yen, sentence(step)) for step in decision.steps] == [(-300, "300 points from the card, 1 yen each")]
