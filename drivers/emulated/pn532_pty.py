@@ -100,12 +100,12 @@ class Pn532Pty:
         self._look = look
         self._log = log
         self._link = link
-        self._wake_read, self._wake_write = os.pipe()
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
         self._master, self._slave = -1, -1
         self.path = ""
         self._appear()
+        self._wake_read, self._wake_write = os.pipe()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.run, name="emulated PN532", daemon=True)
@@ -144,7 +144,11 @@ class Pn532Pty:
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         if self._link is not None:
-            _point(self._link, self.path)
+            try:
+                _point(self._link, self.path)
+            except OSError:
+                self._disappear()
+                raise
 
     def _disappear(self) -> None:
         if self._master < 0:
@@ -226,7 +230,10 @@ class Pn532Pty:
 
 
 def _point(link: Path, path: str) -> None:
-    """Make the link; an old one to some pseudo-terminal is a leftover and is replaced."""
+    """Make the link; an old one to some pseudo-terminal is a leftover and is replaced. Raises ``OSError`` that names the link."""
     if link.is_symlink() and str(link.readlink()).startswith("/dev/pts/"):
         link.unlink()
-    link.symlink_to(path)
+    try:
+        link.symlink_to(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(link)) from error
