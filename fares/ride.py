@@ -19,7 +19,7 @@ from enum import Enum
 
 from fares.explain import Step, Why, total
 from fares.operator import AmbiguousPair, KnownBy, MissingPair, Operator, UnknownBoarding
-from fares.table import ADULT, FareTable, NoPrice, NoPriceReason, Price, Trip
+from fares.table import ADULT, FareTable, NoPrice, NoPriceReason, Price
 
 
 class Flag(Enum):
@@ -141,9 +141,9 @@ def _unfit(table: FareTable, operator: Operator, ride: Ride) -> Reason | None:
 
 def _segment(table: FareTable, operator: Operator, ride: Ride) -> _Segment | NeedsDriver:
     policy = operator.policy(ride.route)
-    trip = table.trip(ride.trip) if ride.trip else None
+    stops = table.stops_of(ride.trip) if ride.trip else ()
     if policy.known_by is KnownBy.FLAT:
-        return _flat_segment(table, ride, trip)
+        return _flat_segment(table, ride, stops)
     if ride.alighting is None:
         return NeedsDriver(Reason.ALIGHTING_UNKNOWN)
     flags: frozenset[Flag] = frozenset()
@@ -153,31 +153,28 @@ def _segment(table: FareTable, operator: Operator, ride: Ride) -> _Segment | Nee
         boardings = operator.ticket_stops(ride.route, ride.trip, ride.ticket)
         if not boardings:
             return NeedsDriver(Reason.UNKNOWN_TICKET)
-    elif policy.unknown is UnknownBoarding.ORIGIN and trip is not None:
-        boardings, flags = (trip.calls[0].stop,), frozenset({Flag.ORIGIN})
+    elif policy.unknown is UnknownBoarding.ORIGIN and stops:
+        boardings, flags = (stops[0],), frozenset({Flag.ORIGIN})
     else:
         return NeedsDriver(Reason.BOARDING_UNKNOWN)
-    if trip is not None:
-        boardings = tuple(stop for stop in boardings if _forward(trip, stop, ride.alighting))
+    if stops:
+        boardings = tuple(stop for stop in boardings if _forward(stops, stop, ride.alighting))
     return _Segment(boardings, ride.alighting, flags) if boardings else NeedsDriver(Reason.NOT_FORWARD)
 
 
-def _flat_segment(table: FareTable, ride: Ride, trip: Trip | None) -> _Segment | NeedsDriver:
+def _flat_segment(table: FareTable, ride: Ride, stops: Sequence[str]) -> _Segment | NeedsDriver:
     """Every pair costs the same, so any pair of the trip will do; a known stop is kept for the record."""
     if not table.flat(ride.route):
         return NeedsDriver(Reason.NO_RULE)
-    if trip is not None:
-        return _Segment((ride.boarding or trip.calls[0].stop,), ride.alighting or trip.calls[-1].stop)
+    if stops:
+        return _Segment((ride.boarding or stops[0],), ride.alighting or stops[-1])
     known = ride.boarding or ride.alighting
     return _Segment((known,), ride.alighting or known) if known else NeedsDriver(Reason.ALIGHTING_UNKNOWN)
 
 
-def _forward(trip: Trip, boarding: str, alighting: str) -> bool:
-    """Whether somebody can get on at ``boarding`` and off at ``alighting`` later on this trip; a loop may bring the same stop again."""
-    stops = [call.stop for call in trip.calls]
-    if boarding not in stops:
-        return False
-    return alighting in stops[stops.index(boarding) + 1 :]
+def _forward(stops: Sequence[str], boarding: str, alighting: str) -> bool:
+    """Whether ``alighting`` comes after ``boarding`` on a trip over ``stops``; a loop may bring the same stop again."""
+    return boarding in stops and alighting in stops[stops.index(boarding) + 1 :]
 
 
 def _sum(table: FareTable, operator: Operator, ride: Ride, segment: _Segment) -> Priced | NeedsDriver | NoFare:

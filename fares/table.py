@@ -302,6 +302,10 @@ class FareTable:
         row = self._trips.get(trip)
         return None if row is None else self._patterns[row[1]][0]
 
+    def stops_of(self, trip: str) -> Sequence[str]:
+        """The stops of a trip in their order, without its times; a cheap look. Raises ``KeyError``."""
+        return self._patterns[self._trips[trip][1]][1]
+
     def has_stop(self, stop: str) -> bool:
         """Whether the table knows this stop."""
         return stop in self._stops
