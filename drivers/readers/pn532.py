@@ -123,6 +123,7 @@ class Pn532:
         self._port: Port | None = None
         self._lost: str | None = "it was not opened yet"
         self._silences = 0
+        self._rate = POWER_UP_RATE  # where the chip was found last
         self._revive_until_ns = 0
         self._cards: tuple[Card, ...] = ()
         self.host_commands = 0
@@ -183,6 +184,7 @@ class Pn532:
                 self._let_go()
         else:
             self._silences = 0
+            self._rate = self._baud
         return self._lost is None
 
     def close(self) -> None:
@@ -207,8 +209,8 @@ class Pn532:
             self._handshake(RF_CONFIGURATION, setting)
 
     def _find(self, port: Port) -> int:
-        """The rate at which the chip answers: that of power-up, or ours when the chip kept its power and we did not."""
-        rates = dict.fromkeys((POWER_UP_RATE, self._baud))
+        """The rate at which the chip answers: where it was last, that of power-up, or ours when it kept its power and we did not."""
+        rates = dict.fromkeys((self._rate, POWER_UP_RATE, self._baud))
         for rate in rates:
             port.set_baud(rate)
             port.discard()
@@ -269,6 +271,7 @@ class Pn532:
         if self._port is not None:
             self._port.close()
             self._port = None
+            self._rate = POWER_UP_RATE
 
     def _forget_cards(self) -> None:
         for card in self._cards:
