@@ -15,7 +15,7 @@ from drivers.emulated.lite_s_card import STORED, Delay, Faults, LiteSCard, Memor
 
 SUFFIX = ".toml"
 _KIND = "FeliCa Lite-S"
-_SWITCHES = ("lost", "answer_lost", "lifted", "warn", "bad_crc")
+_SWITCHES = ("lost", "answer_lost", "lifted", "warn", "bad_crc", "forever")
 _NAMES = {
     0x0E: "REG: REGA, REGB (u32, low byte first), REGC",
     0x82: "ID",
@@ -209,6 +209,7 @@ def _faults(fields: _Fields) -> Faults:
         lifted=fields.switch("lifted", default=False),
         warn=fields.switch("warn", default=False),
         bad_crc=fields.switch("bad_crc", default=False),
+        forever=fields.switch("forever", default=False),
         idm=fields.hexadecimal("idm", 8) if "idm" in fields.values else None,
         script=None if script is None else fields.hexadecimal("script", size),
     )

@@ -118,7 +118,7 @@ class Faults:
     the card restarts, silent. ``removed_at``: the card leaves after so many bytes on air, of the command and then of its answer (each LEN +
     10); up to the command's last byte nothing is executed. ``lifted``: the card leaves after the exchange (with ``tear``: within).
     ``warn``: a write answers FF 71. ``bad_crc``: the answer is damaged on air. ``idm``: the answer carries another IDm. ``script``: these
-    bytes are the answer, whatever was asked, and nothing is executed.
+    bytes are the answer, whatever was asked, and nothing is executed. ``forever``: and so with every command from then on.
     """
 
     lost: bool = False
@@ -130,6 +130,7 @@ class Faults:
     bad_crc: bool = False
     idm: bytes | None = None
     script: bytes | None = None
+    forever: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +321,8 @@ class LiteSCard:
     def _next_faults(self, frame: bytes) -> Faults:
         if not self._plan or frame[1] == POLLING or frame[2:10] != self.idm:
             return Faults()
+        if self._plan[0].forever:
+            return self._plan[0]
         faults = self._plan.popleft()
         self._changed()
         return faults

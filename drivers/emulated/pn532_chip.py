@@ -32,6 +32,7 @@ _FIRMWARE = bytes.fromhex("32010607")
 _OK = 0x00
 _TIMED_OUT = 0x01
 _BAD_CRC = 0x02
+_TOO_LONG = 0x07
 _NO_FIELD = 0x0A
 _NOT_NOW = 0x27
 
@@ -46,6 +47,7 @@ _FOREVER = 0xFF
 _OTHER_TYPE_NS = 1_000_000  # one vain try to find a card of another type; no published figure
 _WAKING_EDGES = 5
 _REMEMBERED = 10_000
+_LONGEST_ANSWER = 262
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +422,8 @@ class Pn532Chip:
         while True:
             heard = yield from self._once(data)
             if heard is not None and heard.outcome is Outcome.HEARD:
-                return bytes((_OK,)) + heard.frames[0]
+                fits = len(heard.frames[0]) <= _LONGEST_ANSWER
+                return bytes((_OK,)) + heard.frames[0] if fits else bytes((_TOO_LONG,))
             if self._card_retries != _FOREVER and tries >= self._card_retries:
                 damaged = heard is not None and heard.outcome is Outcome.DAMAGED
                 return bytes((_BAD_CRC if damaged else _TIMED_OUT,))

@@ -33,7 +33,7 @@ def test_a_card_comes_back_from_its_file_with_all_it_is(tmp_path: Path) -> None:
         Faults(tear=Tear(Torn.GARBAGE, counted=True, seed=3), lifted=True),
         Faults(removed_at=55, warn=True, bad_crc=True, answer_lost=True),
         Faults(idm=B, script=b"\x01\x02"),
-        Faults(script=b""),
+        Faults(script=b"", forever=True),
     ]
     card.plan(planned)
     card_file.save(tmp_path / "card.toml", card)

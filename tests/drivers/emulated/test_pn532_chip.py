@@ -203,6 +203,15 @@ def test_the_chip_itself_asks_again_when_it_was_told_to(host: Host, air: Air) ->
     assert host.ask(b"\x42" + READ_0)[:2] == "00"
 
 
+def test_an_answer_that_never_ends_does_not_fit_the_chips_buffer(host: Host, air: Air) -> None:
+    card = blank(IDM)
+    air.lay(card)
+    host.ask(LIST_F)
+    card.plan([Faults(script=bytes(262)), Faults(script=bytes(263), forever=True)])
+    assert bytes.fromhex("0000ffffff0109f6d543") + bytes(263) in host.raw(frame(b"\x42" + READ_0))
+    assert [host.ask(b"\x42" + READ_0) for _ in range(3)] == ["07"] * 3
+
+
 def test_after_power_up_the_chip_looks_for_a_card_until_one_comes_or_the_host_ends_it(host: Host, air: Air) -> None:
     said = host.raw(frame(LIST_F), 300 * MS)
     assert said == ACK
