@@ -6,6 +6,7 @@ again, and a file that no clip needs any more is removed.
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ def _index(folder: Path) -> dict[str, str]:
 
 
 def _write_index(folder: Path, made: Mapping[str, str]) -> None:
-    beside = folder / (INDEX + ".part")
+    beside = folder / f"{INDEX}.{os.getpid()}"  # two renderings at once spoil nothing
     beside.write_text(json.dumps(made, indent=0, sort_keys=True))
     beside.replace(folder / INDEX)
 

@@ -1,5 +1,6 @@
 """Adapter: rendered clips in a folder of WAV files, and WAV files themselves."""
 
+import os
 import wave
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class ClipFolder:
 
 def write_wav(path: Path, samples: bytes) -> None:
     """Samples as a WAV file, put in place whole or not at all."""
-    beside = path.with_suffix(".part")
+    beside = path.with_suffix(f".{os.getpid()}")  # two renderings at once spoil nothing
     with wave.open(str(beside), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(_BYTES_A_SAMPLE)
