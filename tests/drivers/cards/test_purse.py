@@ -318,6 +318,32 @@ def test_a_log_survives_its_bytes(terminal: int, time: int, kind: int) -> None:
     assert RegLog.parse(RegLog(terminal, time, kind).block()) == RegLog(terminal, time, kind)
 
 
+def test_the_bytes_of_a_grant_and_of_what_is_signed_are_these_for_ever() -> None:
+    """Cards in wallets and the issuer's signatures hang on them."""
+    block = Grant(key_id=3, fiscal_year=2026, total=2000, number=1).block()
+    assert block.hex() == "01031a000007d00001" + "00" * 7
+    assert purse.grant_message(bytes(range(8)), 0x0102, block) == b"kazashi grant 1" + bytes(range(8)) + b"\x02\x01" + block
+    assert purse.digest(block) == Grant(3, 2026, 2000, 1).digest
+    assert len(purse.digest(block)) == 8
+
+
+@pytest.mark.parametrize("at", [0, *range(9, 16)])
+def test_a_block_of_another_version_or_with_reserved_bytes_in_use_is_no_grant(at: int) -> None:
+    block = bytearray(Grant(3, 2026, 2000, 1).block())
+    block[at] ^= 0x40
+    assert Grant.parse(bytes(block)) is None
+
+
+def test_a_reading_names_the_rider_as_the_vault_does(granted_card: HeldCard, vault: VaultFile) -> None:
+    assert read(granted_card, vault).rider == vault.rider(granted_card.idm)
+
+
+def test_a_card_can_be_emptied_to_the_last_point(granted_card: HeldCard, vault: VaultFile) -> None:
+    purse.debit(granted_card, read(granted_card, vault), 2000, LOG)
+    emptied = read(granted_card, vault)
+    assert (emptied.balance, emptied.damaged) == (0, False)
+
+
 # --- a hostile card ---
 
 
