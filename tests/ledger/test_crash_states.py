@@ -1,0 +1,403 @@
+"""The power is cut anywhere, and nothing that was promised is lost.
+
+A *life* is a ledger on the twin disk that is used, cut off in the middle of something, found again as the disk may be then, and used on.
+Beside it, at any step, a *state* is drawn: the disk as it would be found if the power went now. In each of them the store's own code opens the
+ledger and must find exactly what was promised, or that plus the one thing that was under way.
+
+The same job on settings that are known to lose rows must find lost rows; otherwise it proves nothing.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from drivers.emulated.disk import Disk, DiskBeside, DiskVfs, PowerCut
+from ledger.chain import follow, genesis
+from ledger.codec import encode
+from ledger.entry import Counters, Entry, Fare, Intent, Kind, Medium, Place, Versions, When
+from ledger.errors import LedgerError
+from ledger.store import Settings, Store
+
+DEVICE, EPOCH = 7, 4711
+PATH = "/ledger"
+WHEN = When(boot=3, mono_ms=123_456, utc_ms=1_770_000_000_000, clock=3)
+VEHICLE = Settings(locking="EXCLUSIVE", ballast_bytes=0)
+CONTROLS = {
+    "WAL with NORMAL": replace(VEHICLE, synchronous="NORMAL"),
+    "DELETE with FULL": replace(VEHICLE, journal="DELETE", locking="NORMAL"),
+    "trusting the neighbours of a written byte": replace(VEHICLE, powersafe_overwrite=True),
+}
+numbers = itertools.count()
+
+
+class Lost(Exception):
+    """Something that was promised is not there, or something is there that nobody wrote."""
+
+
+@dataclass(frozen=True)
+class Content:
+    entries: tuple[bytes, ...] = ()
+    intents: dict[bytes, bytes] = field(default_factory=dict)
+    grants: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.entries), len(self.intents)
+
+    def plus(self, *entries: Entry) -> "Content":
+        numbered = tuple(
+            encode(replace(entry, device=DEVICE, epoch=EPOCH, seq=seq)) for seq, entry in enumerate(entries, len(self.entries) + 1)
+        )
+        return replace(self, entries=self.entries + numbered)
+
+    def intending(self, rider: bytes, intent: Intent | None) -> "Content":
+        others = {other: data for other, data in self.intents.items() if other != rider}
+        mine = {rider: encode(replace(intent.entry, device=DEVICE, epoch=EPOCH))} if intent else {}
+        return replace(self, intents=others | mine)
+
+
+def content_of(store: Store, grants: dict[bytes, bytes]) -> Content:
+    intents = {intent.entry.medium.rider: encode(intent.entry) for intent in store.intents() if intent.entry.medium}
+    known = {rider: digest for rider, digest in grants.items() if store.knows_grant(rider, digest)}
+    entries = tuple(encode(entry) for entry in store.after(0, 10_000))
+    head = genesis(DEVICE, EPOCH)
+    for data in entries:
+        head = follow(head, data)
+    if (store.head().seq, store.head().hash) != (len(entries), head):
+        raise Lost("the head is not the chain's")
+    return Content(entries, intents, known)
+
+
+def a_ride(rider: int, kind: Kind = Kind.PAID) -> Entry:
+    before = Counters(1500, 0xFFFF_FFFF, bytes(8), 100)
+    after = replace(before, rega=1400, regb=before.regb - 1, regc=rider.to_bytes(8, "big"), wcnt=101)
+    medium = Medium(rider.to_bytes(8, "big"), 2000, 1, b"granted!", before, after)
+    place = Place("minato", "101", 12, "R1", "T0815", "S03", "S07", 20_485)
+    return Entry(kind, WHEN, place, medium, Fare(200, 100), Versions(b"table---", b"scheme--", b"operator", "0.1.0"), row="proven")
+
+
+class Life:
+    """A store on a disk, what it has promised, and what it was about to promise."""
+
+    def __init__(self, given: Settings, template: Disk) -> None:
+        self.vfs = DiskVfs(f"life{next(numbers)}", template.copy())
+        self.probe_vfs = DiskVfs(f"probe{next(numbers)}", Disk())
+        self.given = given
+        self.promised = Content()
+        self.under_way = Content()
+        self.store = self.open(self.disk, self.vfs)
+        self.states = 0
+        self.drawn: list[tuple[Disk, Content, Content]] = []
+
+    @property
+    def disk(self) -> Disk:
+        return self.vfs.disk
+
+    def open(self, disk: Disk, vfs: DiskVfs) -> Store:
+        vfs.disk = disk
+        return Store.open(PATH, device=DEVICE, settings=replace(self.given, vfs=vfs.name), beside=DiskBeside(disk, PATH))
+
+    def do(self, act: Callable[[Store], object], then: Content) -> None:
+        self.under_way = then
+        act(self.store)
+        self.still_on()
+        self.promised = then
+
+    def still_on(self) -> None:
+        """SQLite swallows the power cut where an error would not matter (closing a file); then nobody was promised anything."""
+        if self.disk.dead:
+            raise PowerCut
+
+    def draw(self, random: Random) -> None:
+        """Keep the disk as it may be found if the power went now, with what would then have been promised."""
+        self.drawn.append((self.disk.after_power_cut(random), self.promised, self.under_way))
+
+    def look(self, random: Random) -> None:
+        """Look at the states drawn; in some of them write on, and cut that off too."""
+        for disk, promised, under_way in self.drawn:
+            store = self.found(disk, self.probe_vfs, promised, under_way)
+            if random.random() < 0.3:
+                self.look_deeper(store, random)
+            disk.dead = True
+            store._disconnect()
+        self.drawn.clear()
+
+    def look_deeper(self, store: Store, random: Random) -> None:
+        disk = self.probe_vfs.disk
+        promised = content_of(store, self.under_way.grants)
+        under_way = promised.plus(a_ride(999))
+        disk.cut_at = disk.steps + random.randint(1, 12)
+        try:
+            store.append(a_ride(999))
+            promised = promised if disk.dead else under_way
+        except PowerCut:
+            pass
+        disk.dead = True
+        store._disconnect()
+        self.found(disk.after_power_cut(random), self.probe_vfs, promised, under_way)._disconnect()
+
+    def found(self, disk: Disk, vfs: DiskVfs, promised: Content, under_way: Content) -> Store:
+        """The store on ``disk``, after a cut; ``Lost`` unless it holds what was promised, or also what was under way."""
+        self.states += 1
+        try:
+            store = self.open(disk, vfs)
+            content = content_of(store, under_way.grants)
+        except LedgerError as error:
+            raise Lost(str(error)) from error
+        if content not in (promised, under_way):
+            raise Lost(f"promised were {promised.size} entries and intents, there are {content.size}")
+        return store
+
+    def revive(self, random: Random) -> None:
+        """Power comes back, on the disk as it may be."""
+        self.disk.dead = True
+        self.store._disconnect()
+        self.store = self.found(self.disk.after_power_cut(random), self.vfs, self.promised, self.under_way)
+        self.promised = self.under_way = content_of(self.store, self.under_way.grants)
+
+    def end(self) -> None:
+        self.disk.dead = True
+        self.store._disconnect()
+        self.vfs.unregister()
+        self.probe_vfs.unregister()
+
+    # ── what a vehicle does ──
+
+    def act(self, random: Random) -> None:
+        number = random.randint(1, 6)
+        choices = (self.tap, self.tap, self.tap, self.note, self.begin, self.give_up, self.trip_end, self.pause, self.restart)
+        random.choice(choices)(number)
+
+    def tap(self, number: int) -> None:
+        self.begin(number)
+        ride = a_ride(number)
+        rider = number.to_bytes(8, "big")
+        paid = self.promised.intending(rider, None).plus(ride)
+        self.do(lambda store: store.pay(rider, ride, b"digest!!"), replace(paid, grants=paid.grants | {rider: b"digest!!"}))
+
+    def begin(self, number: int) -> None:
+        rider = number.to_bytes(8, "big")
+        intent = Intent(a_ride(number))
+        self.do(lambda store: store.intend(intent), self.promised.intending(rider, intent))
+
+    def give_up(self, number: int) -> None:
+        rider = number.to_bytes(8, "big")
+        self.do(lambda store: store.withdraw(rider), self.promised.intending(rider, None))
+
+    def note(self, number: int) -> None:
+        free = replace(a_ride(number), kind=Kind.FREE)
+        self.do(lambda store: store.append(free), self.promised.plus(free))
+
+    def trip_end(self, _: int) -> None:
+        unknown = [replace(a_ride(int.from_bytes(rider, "big")), kind=Kind.UNKNOWN) for rider in sorted(self.promised.intents)]
+        self.do(lambda store: store.expire_intents(WHEN), replace(self.promised, intents={}).plus(*unknown))
+
+    def pause(self, _: int) -> None:
+        self.do(Store.checkpoint, self.promised)
+
+    def restart(self, _: int) -> None:
+        self.under_way = self.promised
+        self.store.close()
+        self.still_on()
+        self.store = self.open(self.disk, self.vfs)
+        self.still_on()
+
+
+def a_new_disk(given: Settings) -> Disk:
+    disk = Disk()
+    vfs = DiskVfs(f"new{next(numbers)}", disk)
+    beside = DiskBeside(disk, PATH)
+    Store.create(PATH, device=DEVICE, epoch=EPOCH, settings=replace(given, vfs=vfs.name), beside=beside).close()
+    vfs.unregister()
+    return disk
+
+
+def live(given: Settings, template: Disk, number: int) -> int:
+    """One life of three power cuts; the number of states that were looked at."""
+    random = Random(number)
+    life = Life(given, template)
+
+    def draw() -> None:
+        if random.random() < 0.6:
+            life.draw(random)
+
+    try:
+        for _ in range(3):
+            disk = life.disk
+            disk.on_step = draw
+            disk.cut_at = disk.steps + random.randint(1, 150)
+            with pytest.raises(PowerCut):
+                while True:
+                    life.act(random)
+                    life.look(random)
+            life.look(random)
+            life.revive(random)
+        return life.states
+    finally:
+        life.end()
+
+
+@pytest.fixture(scope="module")
+def template() -> Disk:
+    return a_new_disk(VEHICLE)
+
+
+@pytest.mark.prove
+def test_no_promise_is_lost_in_any_crash_state(proof, template: Disk) -> None:
+    states = lives = 0
+    for number in proof.seeds(small=10, full=650):
+        states += live(VEHICLE, template, number)
+        lives += 1
+    assert states >= lives * 154  # so 650 lives are at least 100,000 states
+
+
+def test_the_job_also_clears_settings_that_are_only_slow() -> None:
+    given = replace(VEHICLE, journal="DELETE", locking="NORMAL", synchronous="EXTRA")
+    template = a_new_disk(given)
+    for number in range(3):
+        live(given, template, number)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_same_job_finds_lost_rows_on_settings_that_lose_rows(control: str) -> None:
+    given = CONTROLS[control]
+    template = a_new_disk(given)
+    with pytest.raises(Lost):
+        for number in range(200):
+            live(given, template, number)
+
+
+def test_a_creation_cut_off_anywhere_can_be_finished() -> None:
+    whole = a_new_disk(VEHICLE).steps
+    for cut in [*range(1, 60, 2), *range(60, whole, 100)]:
+        random = Random(cut)
+        disk = Disk()
+        vfs = DiskVfs(f"cut{next(numbers)}", disk)
+        given = replace(VEHICLE, vfs=vfs.name)
+        disk.cut_at = cut
+        try:
+            Store.create(PATH, device=DEVICE, epoch=EPOCH, settings=given, beside=DiskBeside(disk, PATH))
+        except PowerCut:
+            pass
+        found = vfs.disk = disk.after_power_cut(random)
+        beside = DiskBeside(found, PATH)
+        if beside.memory() is None:
+            store = Store.create(PATH, device=DEVICE, epoch=EPOCH + 1, settings=given, beside=beside)
+        else:
+            store = Store.open(PATH, device=DEVICE, settings=given, beside=beside)
+        assert store.append(a_ride(1)).seq == 1
+        store._disconnect()
+        vfs.unregister()
+
+
+# ── the same, with Hypothesis looking for the sequence ──
+
+riders = st.integers(1, 4)
+seeds = st.integers(0, 2**32)
+steps = st.integers(1, 20)
+
+
+class Vehicle(RuleBasedStateMachine):
+    """Taps, cuts between taps, cuts inside taps."""
+
+    given = VEHICLE
+    template = Disk()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = Life(self.given, self.template)
+
+    def teardown(self) -> None:
+        self.life.end()
+
+    def cut_inside(self, what: Callable[[int], None], rider: int, step: int, number: int) -> None:
+        disk = self.life.disk
+        disk.cut_at = disk.steps + step
+        try:
+            what(rider)
+        except PowerCut:
+            self.life.revive(Random(number))
+        else:
+            disk.cut_at = None
+
+    @rule(rider=riders)
+    def tap(self, rider: int) -> None:
+        self.life.tap(rider)
+
+    @rule(rider=riders)
+    def hand_pulls_away(self, rider: int) -> None:
+        self.life.begin(rider)
+
+    @rule(rider=riders)
+    def proven_not_done(self, rider: int) -> None:
+        self.life.give_up(rider)
+
+    @rule()
+    def trip_ends(self) -> None:
+        self.life.trip_end(0)
+
+    @rule()
+    def nobody_for_five_seconds(self) -> None:
+        self.life.pause(0)
+
+    @rule(number=seeds)
+    def power_goes_between_taps(self, number: int) -> None:
+        self.life.revive(Random(number))
+
+    @rule(rider=riders, step=steps, number=seeds)
+    def power_goes_inside_a_tap(self, rider: int, step: int, number: int) -> None:
+        self.cut_inside(self.life.tap, rider, step, number)
+
+    @rule(rider=riders, step=steps, number=seeds)
+    def power_goes_inside_a_note(self, rider: int, step: int, number: int) -> None:
+        self.cut_inside(self.life.note, rider, step, number)
+
+    @rule(step=steps, number=seeds)
+    def power_goes_inside_a_checkpoint(self, step: int, number: int) -> None:
+        self.cut_inside(self.life.pause, 0, step, number)
+
+    @rule(step=steps, number=seeds)
+    def power_goes_while_closing_or_opening(self, step: int, number: int) -> None:
+        self.cut_inside(self.life.restart, 0, step, number)
+
+    @invariant()
+    def what_was_promised_is_there(self) -> None:
+        if content_of(self.life.store, self.life.promised.grants) != self.life.promised:
+            raise Lost("a running store forgot something")
+
+
+def run(given: Settings, template: Disk, number: int, runs: int) -> None:
+    machine = seed(number)(type("Vehicle", (Vehicle,), {"given": given, "template": template}))
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=runs,
+            stateful_step_count=20,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+        ),
+    )
+
+
+@pytest.mark.prove
+def test_no_sequence_of_taps_and_cuts_loses_a_promise(proof, template: Disk) -> None:
+    for number in proof.seeds(small=1, full=100):
+        run(VEHICLE, template, number, runs=30)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_same_runs_find_lost_rows_on_settings_that_lose_rows(control: str) -> None:
+    given = CONTROLS[control]
+    template = a_new_disk(given)
+    with pytest.raises(Lost):
+        for number in range(20):
+            run(given, template, number, runs=30)
