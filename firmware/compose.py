@@ -73,7 +73,9 @@ def _open_tray(address: EmulatedAddress) -> Reader:
     return _lay_tray(address)[0]
 
 
-def _lay_tray(address: EmulatedAddress) -> "tuple[Pn532, Air]":
+def _lay_tray(address: EmulatedAddress, write: Callable[[Path, str], None] | None = None) -> "tuple[Pn532, Air]":
+    """``write`` replaces a card's file; else it is written and flushed before the card's answer."""
+    from drivers.emulated import card_file
     from drivers.emulated.air import Air
     from drivers.emulated.clock import RealClock
     from drivers.emulated.line import ChipLine
@@ -84,7 +86,7 @@ def _lay_tray(address: EmulatedAddress) -> "tuple[Pn532, Air]":
     air = Air()
     clock = RealClock()
     try:
-        tray = Tray(Path(address.folder), air)
+        tray = Tray(Path(address.folder), air, write or card_file.write)
     except OSError as error:
         raise Failure(f"reader address '{address.text}': the folder cannot be read ({error.strerror}); make it first") from error
     line = ChipLine(Pn532Chip(air), clock, on_traffic=lambda: tray.look(clock.monotonic_ns()))
@@ -93,15 +95,18 @@ def _lay_tray(address: EmulatedAddress) -> "tuple[Pn532, Air]":
     return reader, air
 
 
-def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> "tuple[Pn532, Bench]":
+@contextmanager
+def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> Generator["tuple[Pn532, Bench]"]:
     """A reader and what ``kazashi reader qualify`` works with: a person's hand, or on a tray the twin's own.
 
-    ``keys``: the file with the keys of an issued card; without it the session is a factory card's. Raises ``Failure``.
+    ``keys``: the file with the keys of an issued card; without it the session is a factory card's. A tray's files are written beside the
+    measuring, because a disk's flush is no card's delay. Raises ``Failure``.
     """
     from drivers.cards.lite_s import FACTORY_KEY, session_of
     from drivers.cards.tdes import encrypt_cbc
     from drivers.emulated.clock import RealClock
     from drivers.emulated.hand import AirHand
+    from drivers.emulated.pn532_pty import Saver
     from drivers.qualify import Bench, Pace, Person
     from drivers.vault_file import VaultFile, VaultFileRefused
 
@@ -115,16 +120,20 @@ def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> 
         named = parse_address(address)
     except (ValueError, VaultFileRefused) as error:
         raise Failure(str(error)) from error
-    match named:
-        case Pn532Address():
-            reader = _open_pn532(named)
-            hand: Hand = Person(reader, say, RealClock())
-            pace = Pace(named.baud, named.air_rate)
-        case EmulatedAddress():
-            reader, air = _lay_tray(named)
-            hand = AirHand(air, time.monotonic_ns)
-            pace = Pace(_TRAY_BAUD, AIR_RATES[-1])
-    return reader, Bench(reader, hand, session, os.urandom, time.monotonic_ns, pace=pace, workshop=reader)
+    with ExitStack() as undo:
+        match named:
+            case Pn532Address():
+                reader = _open_pn532(named)
+                hand: Hand = Person(reader, say, RealClock())
+                pace = Pace(named.baud, named.air_rate)
+            case EmulatedAddress():
+                saver = Saver()
+                undo.callback(saver.close)
+                reader, air = _lay_tray(named, saver.write)
+                hand = AirHand(air, time.monotonic_ns)
+                pace = Pace(_TRAY_BAUD, AIR_RATES[-1])
+        undo.callback(reader.close)
+        yield reader, Bench(reader, hand, session, os.urandom, time.monotonic_ns, pace=pace, workshop=reader)
 
 
 @contextmanager

@@ -40,15 +40,12 @@ def run(options: argparse.Namespace) -> int:
     role = Role(options.card_role)
     if (role is Role.ISSUED) != (options.keys is not None):
         raise Failure("an issued card needs --keys FILE, and a blank card has the factory's: give --keys with --card-role issued only")
-    reader, bench = workbench(options.reader, options.keys, lambda text: print(f"    → {text}", flush=True))
-    try:
+    with workbench(options.reader, options.keys, lambda text: print(f"    → {text}", flush=True)) as (reader, bench):
         print(f"{len(questions(role))} questions to the {role.value} card on {reader.name}; at most {writes(role)} counted writes.")
         print("Its register is lowered: it is a test card from now on, never a rider's.\n")
         if not (options.yes or _agreed()):
             raise Failure("nothing was asked and nothing was written")
         findings = _walked(bench, role)
-    finally:
-        reader.close()
     _sum_up(findings)
     if options.profile is not None:
         _write(options.profile, profile(findings))
