@@ -91,7 +91,7 @@ def test_a_tap_takes_what_line_and_air_charge_and_nothing_more() -> None:
     for step in VECTORS["tap"]["step"][1:5]:
         card.exchange(bytes.fromhex(step["command"]))
     charged_ns = sum(charge.line_ns + charge.rf_ns + charge.card_ns for charge in desk.chip.charged)
-    assert 0.97 * charged_ns < desk.elapsed_ns(start_ns) < 1.001 * charged_ns
+    assert desk.elapsed_ns(start_ns) == pytest.approx(charged_ns, rel=0.0001)
 
 
 def test_the_field_never_goes_off_after_opening_whatever_happens() -> None:
