@@ -43,8 +43,8 @@ def find_fonts(folders: Iterable[Path] = FONT_FOLDERS) -> dict[Face, Path]:
 class Painter:
     """Turns a picture into a surface.
 
-    Text goes through ``pygame.freetype``: ``pygame.font`` cuts a line at the height that the font file claims, and BIZ UD Gothic's g and p
-    reach below it.
+    Text goes through ``pygame.freetype``, which places a line by its baseline and draws each letter whole, whatever height the font file
+    claims; sizes then need no font object each.
     """
 
     def __init__(self, fonts: dict[Face, Path]) -> None:
