@@ -1,8 +1,8 @@
 """A small town on emulated hardware: what the demo, the stories and the proofs stand on.
 
 This is the composition root of everything emulated. It builds the same station as a vehicle has (the same reader driver, the same ledger on
-a disk, the same table), with a PN532 twin on the other end of the line and cards that obey the chip's rules. All vehicles of a town share one
-virtual clock, so that a morning takes as long as the computer needs, and the same seed gives the same morning.
+a disk, the same table), with a PN532 twin on the other end of the line and cards that obey the chip's rules. All vehicles of a town share
+one virtual clock, so that a morning takes as long as the computer needs, and the same seed gives the same morning.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from drivers.cards import issuing
 from drivers.cards.purse import Counters
-from drivers.devices.keypad import DriverKey, Press
+from drivers.devices.keypad import DriverKey, KeyPress
 from drivers.emulated.air import Air
 from drivers.emulated.clock import VirtualClock
 from drivers.emulated.held_card import HeldCard
@@ -80,10 +80,10 @@ class Heard:
 class Keys:
     """A driver's hands: a ``drivers.devices.keypad.Keypad``."""
 
-    waiting: deque[Press] = field(default_factory=deque[Press])
+    waiting: deque[KeyPress] = field(default_factory=deque[KeyPress])
 
-    def presses(self) -> Sequence[Press]:
-        pressed = list(self.waiting)
+    def pressed(self) -> tuple[KeyPress, ...]:
+        pressed = tuple(self.waiting)
         self.waiting.clear()
         return pressed
 
@@ -99,6 +99,7 @@ class Town:
         self.keys = demo_keys(seed)
         self.desk = DeskVaultFile(self.keys)
         self.cards: list[LiteSCard] = []
+        self.rows: Table = TABLE
         self._drawn = 0
 
     def random(self, size: int) -> bytes:
@@ -130,20 +131,19 @@ class Town:
         found = [trip for trip in self.tariff.table.trips() if trip.route == route]
         return tuple(sorted(found, key=lambda trip: trip.calls[0].departure_s))
 
-    def vehicle(self, name: str = "bus-1", terminal: int = 1, route: str = "M1", *, rows: Table = TABLE) -> "Vehicle":
+    def vehicle(self, name: str = "bus-1", terminal: int = 1, route: str = "M1") -> "Vehicle":
         """A vehicle with a new ledger, its shift open, its first trip not."""
-        return Vehicle(self, name, terminal, self.trips(route), rows)
+        return Vehicle(self, name, terminal, self.trips(route))
 
 
 class Vehicle:
     """One validator on twins. Everything a person does to it is a method: lay a card, lift it, press a key, cut the power."""
 
-    def __init__(self, town: Town, name: str, terminal: int, trips: Sequence[Trip], rows: Table = TABLE) -> None:
+    def __init__(self, town: Town, name: str, terminal: int, trips: Sequence[Trip]) -> None:
         self.town = town
         self.name = name
         self.terminal = terminal
         self.trips = trips
-        self.rows = rows
         self.path = town.folder / f"{name}.ledger"
         self.air = Air(seed=town.seed)
         self.chip = Pn532Chip(self.air)
@@ -184,7 +184,7 @@ class Vehicle:
         )
         duty = resume(rules.operator.id, self.name, self.trips, self.store.last)
         self.reader.revive()
-        self.station = Station(equipment, Terms(rules, self.terminal, ZONE, versions), duty, self.rows)
+        self.station = Station(equipment, Terms(rules, self.terminal, ZONE, versions), duty, town.rows)
         self.station.open_shift()
 
     def crash(self) -> None:
@@ -216,16 +216,16 @@ class Vehicle:
         """The driver's keys; a number is its digits."""
         for key in keys:
             digits = str(key) if isinstance(key, int) else ""
-            self.keys.waiting.extend(Press(DriverKey.DIGIT, int(digit)) for digit in digits)
+            self.keys.waiting.extend(KeyPress(DriverKey.DIGIT, int(digit)) for digit in digits)
             if isinstance(key, DriverKey):
-                self.keys.waiting.append(Press(key))
+                self.keys.waiting.append(KeyPress(key))
         self.turn()
 
     def ride_to(self, call: int) -> None:
         """Open a trip if none is, and go on to its stop number ``call`` (from 0)."""
         if self.station.duty.trip is None:
             self.press(DriverKey.TRIP)
-        while self.station.duty.at < call:
+        for _ in range(call - self.station.duty.at):
             self.press(DriverKey.NEXT_STOP)
 
     # ── the rider ──

@@ -11,14 +11,14 @@ screen that is gone is not waited for.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from drivers.cards import purse
 from drivers.cards.purse import NoGoodGrant, PurseReading
 from drivers.channel import Channel
 from drivers.devices.clock import Clock
-from drivers.devices.keypad import Keypad, Press
+from drivers.devices.keypad import DriverKey, Keypad, KeyPress
 from drivers.errors import CardError, CardLost, CardRefused, MalformedReply, NotAuthentic, ReaderLost
 from drivers.reader import Reader
 from drivers.vault import GrantChecker, Vault
@@ -43,6 +43,9 @@ RESULT_STAYS_NS = 4_000_000_000
 QUIET_BEFORE_CHECKPOINT_NS = 5_000_000_000
 REVIVE_GAP_NS = 1_000_000_000
 ASKS_FOR_ANOTHER_TOUCH = frozenset({Message.HOLD_AGAIN, Message.HOLD_AGAIN_UNSURE})
+CLOSES = frozenset({Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE, Kind.POWER_LOSS})
+"""What is still unknown then becomes an UNKNOWN entry."""
+
 USES_WHAT_WAS_ARMED = frozenset({"paid", "noted"})
 
 
@@ -71,16 +74,36 @@ class Terms:
     versions: Versions
 
 
+class Stranded(Exception):
+    """The tap table ended in a state from which nothing goes on: our fault."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(f"row '{row.name}' of the tap table ends in {row.target.value}, and nothing goes on from there")
+
+
 @dataclass(slots=True)
 class _Tap:
     """One tap on its way through the table."""
 
-    channel: Channel
     row: Row
+    channel: Channel | None = None
     reading: PurseReading | None = None
     decision: Decision | None = None
     debits: int = 0
-    trail: tuple[str, ...] = ()
+    trail: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        self.trail.append(self.row.name)
+
+    def go(self, row: Row) -> None:
+        """On to the next row."""
+        self.row = row
+        self.trail.append(row.name)
+
+    def card(self) -> Channel:
+        if self.channel is None:
+            raise ValueError("the tap table asked for a card's effect without a card")
+        return self.channel
 
     def decided(self) -> Decision:
         if self.decision is None:
@@ -110,6 +133,7 @@ class Station:
         self.duty = duty
         self.taps = 0
         self._field = Field()
+        self._said = Shown(Message.NO_TRIP)
         self._reader_ok = True
         self._closing = False
         now = equipment.clock.monotonic_ns()
@@ -139,19 +163,22 @@ class Station:
 
     def turn(self) -> None:
         """The driver's keys, one poll and the tap it finds, the idle picture, the ledger's housekeeping."""
-        for key in self.equipment.keypad.presses():
+        for key in self.equipment.keypad.pressed():
             self.press(key)
         self._look()
         self._rest()
 
-    def press(self, key: Press) -> None:
+    def press(self, key: KeyPress) -> None:
         """One key of the driver."""
+        if key.key is DriverKey.REPEAT:
+            self._show(self._said)
+            return
         before = self.duty
         today = service_day(self.equipment.clock.now(), self.terms.zone, self.terms.tariff.operator)
         pressed = press(before, key, unsure=bool(self.equipment.ledger.intents()), service_day=today)
         try:
             for kind in pressed.notes:
-                self._note_duty(kind, before if kind is Kind.TRIP_CLOSE else pressed.duty)
+                self._note_duty(kind, before if kind in CLOSES else pressed.duty)
         except (Full, NotStored):
             log.exception("a key of the driver could not be recorded; it is not obeyed")
             self._show(Shown(Message.LEDGER_FULL))
@@ -197,9 +224,10 @@ class Station:
             return
         self._last_card_ns = self.equipment.clock.monotonic_ns()
         if event is Event.CARD_SEEN:
-            self._tap(cards[0], self._welcome())
+            self.taps += 1
+            self._walk(self._welcome(), cards[0])
         else:
-            self._say_only(event)
+            self._walk(event)
 
     def _welcome(self) -> Event:
         """CARD_SEEN, or why no card is taken now."""
@@ -210,7 +238,7 @@ class Station:
     def _reader_died(self) -> None:
         self._reader_ok = False
         self._revive_at_ns = self.equipment.clock.monotonic_ns() + REVIVE_GAP_NS
-        self._say_only(Event.READER_DIED)
+        self._walk(Event.READER_DIED)
 
     def _revive(self) -> None:
         clock = self.equipment.clock
@@ -221,34 +249,25 @@ class Station:
             log.info("reader is back")
             self._reader_ok = True
             self._field = Field()
-            self._say_only(Event.READER_BACK)
+            self._walk(Event.READER_BACK)
             self._show_idle()
 
-    def _say_only(self, event: Event) -> None:
-        row = step(State.WAITING, event, self._rows)
-        log.info("tap row=%s", row.name)
-        if isinstance(row.says, Message):
-            self._show(Shown(row.says))
+    # ── the table ──
 
-    # ── one tap ──
-
-    def _tap(self, channel: Channel, event: Event) -> None:
+    def _walk(self, event: Event, channel: Channel | None = None) -> None:
         """Walk the table from WAITING to WAITING."""
-        self.taps += 1
-        began_ns = self.equipment.clock.monotonic_ns()
-        state = State.WAITING
-        tap = _Tap(channel, step(state, event, self._rows))
+        clock = self.equipment.clock
+        began_ns = clock.monotonic_ns()
+        tap = _Tap(step(State.WAITING, event, self._rows), channel)
         for _ in range(MAX_ROWS_PER_TAP):
-            tap.row = step(state, event, self._rows)
-            tap.trail = (*tap.trail, tap.row.name)
             following = self._perform(tap)
-            state = tap.row.target
             if following is None:
                 break
-            event = following
-        took_ms = (self.equipment.clock.monotonic_ns() - began_ns) / 1e6
-        log.info("tap rows=%s took_ms=%.1f", ",".join(tap.trail), took_ms)
-        self._last_card_ns = self.equipment.clock.monotonic_ns()
+            tap.go(step(tap.row.target, following, self._rows))
+        if tap.row.target is not State.WAITING:
+            raise Stranded(tap.row)
+        self._last_card_ns = clock.monotonic_ns()
+        log.info("tap rows=%s took_ms=%.1f", ",".join(tap.trail), (self._last_card_ns - began_ns) / 1e6)
 
     def _perform(self, tap: _Tap) -> Event | None:
         following: Event | None = None
@@ -276,10 +295,10 @@ class Station:
     # ── effects on the card ──
 
     def _read(self, tap: _Tap) -> Event:
-        if tap.channel.pmm[1] not in OUR_CHIPS:
+        if tap.card().pmm[1] not in OUR_CHIPS:
             return Event.FOREIGN
         try:
-            tap.reading = self._read_purse(tap.channel)
+            tap.reading = self._read_purse(tap.card())
         except NoGoodGrant:
             return Event.BAD_GRANT
         except (CardError, ReaderLost) as error:
@@ -296,21 +315,21 @@ class Station:
             raise ValueError("the tap table asked for a debit that was not decided")
         tap.debits += 1
         try:
-            purse.debit(tap.channel, tap.read(), entry.fare.points, decision.log)
+            purse.debit(tap.card(), tap.read(), entry.fare.points, decision.log)
         except (CardError, ReaderLost) as error:
             return _card_event(error, refused=Event.WRITE_REFUSED)
         return Event.WRITTEN
 
     def _verify(self, tap: _Tap) -> Event:
         try:
-            counters = purse.verify(tap.channel, tap.read())
+            counters = purse.verify(tap.card(), tap.read())
         except (CardError, ReaderLost) as error:
             return _card_event(error, refused=Event.UNREADABLE)
         return self._judge(tap, counters)
 
     def _find(self, tap: _Tap) -> Event:
         """Whether the debit is there, by one fresh look for the same card."""
-        idm = tap.channel.idm
+        idm = tap.card().idm
         try:
             tap.channel = next(card for card in self.equipment.reader.poll() if card.idm == idm)
             tap.reading = self._read_purse(tap.channel)
@@ -382,7 +401,7 @@ class Station:
 
     def _note_duty(self, kind: Kind, duty: Duty) -> None:
         entry = self._duty_entry(kind, duty)
-        if kind in {Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE, Kind.POWER_LOSS}:
+        if kind in CLOSES:
             self.equipment.ledger.expire_intents(entry.when)
         self.equipment.ledger.append(entry)
 
@@ -397,6 +416,7 @@ class Station:
 
     def _show(self, shown: Shown) -> None:
         self.equipment.presenter.show(shown)
+        self._said = self._said if shown.message is Message.SEEN else shown
         self._idle_at_ns = self.equipment.clock.monotonic_ns() + RESULT_STAYS_NS
 
     def _show_idle(self) -> None:

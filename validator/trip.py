@@ -10,7 +10,7 @@ There is no cancel for a debit. CLEAR takes back what is being typed or armed; w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from drivers.devices.keypad import DriverKey, Press
+from drivers.devices.keypad import DriverKey, KeyPress
 from fares.table import Trip
 from ledger.entry import Entry, Kind, Place
 from validator.messages import Message, Shown
@@ -55,6 +55,7 @@ _WITH_ONE_MORE_CHILD = {(1, 0): (0, 1), (0, 1): (1, 0), (2, 0): (1, 1), (1, 1): 
 class Duty:
     """A vehicle's day: its trips in order, the open one, the stop it is at, what is armed and what is being typed.
 
+    ``shift``: its number, the last one's when ``on_shift`` is false.
     ``coming``: trips not yet opened. ``at``: index into the open trip's calls. ``service_day``: days since 1970-01-01, decided when the
     trip was opened and the same until it is closed, whatever the clock does; 0 when the clock was unset. ``typed``: digits so far for
     ``typing`` (TICKET or FARE).
@@ -63,6 +64,7 @@ class Duty:
     operator: str
     vehicle: str
     shift: int
+    on_shift: bool = True
     coming: tuple[Trip, ...] = ()
     trip: Trip | None = None
     at: int = 0
@@ -99,7 +101,7 @@ class Pressed:
     says: Message | None = None
 
 
-def press(duty: Duty, key_press: Press, *, unsure: bool, service_day: int) -> Pressed:
+def press(duty: Duty, key_press: KeyPress, *, unsure: bool, service_day: int) -> Pressed:
     """What one key of the driver does. A key that means nothing now changes nothing.
 
     ``unsure``: a debit's outcome is unknown on this trip. ``service_day``: today's, for a trip that is opened now.
@@ -108,6 +110,8 @@ def press(duty: Duty, key_press: Press, *, unsure: bool, service_day: int) -> Pr
     if duty.typing is not None:
         return _type(duty, key_press)
     match key:
+        case DriverKey.SHIFT:
+            return _turn_shift(duty)
         case DriverKey.TRIP:
             return _turn_trip(duty, service_day)
         case DriverKey.NEXT_STOP | DriverKey.PREVIOUS_STOP if duty.trip:
@@ -144,8 +148,8 @@ def resume(operator: str, vehicle: str, trips: Sequence[Trip], last: Callable[[K
     """
     opened, closed = last(Kind.SHIFT_OPEN), last(Kind.SHIFT_CLOSE)
     if opened is None or _comes_after(closed, opened):
-        return Duty(operator, vehicle, opened.place.shift + 1 if opened else 1, tuple(trips))
-    duty = Duty(operator, vehicle, opened.place.shift, tuple(trips))
+        return Duty(operator, vehicle, opened.place.shift + 1 if opened else 1, coming=tuple(trips))
+    duty = Duty(operator, vehicle, opened.place.shift, coming=tuple(trips))
     begun, ended, moved = last(Kind.TRIP_OPEN), last(Kind.TRIP_CLOSE), last(Kind.STOP_SET)
     if not _comes_after(begun, opened) or begun is None:
         return duty
@@ -165,10 +169,17 @@ def _comes_after(entry: Entry | None, earlier: Entry) -> bool:
     return entry is not None and entry.seq > earlier.seq
 
 
+def _turn_shift(duty: Duty) -> Pressed:
+    if duty.on_shift:
+        closing = (Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE) if duty.trip else (Kind.SHIFT_CLOSE,)
+        return Pressed(replace(used(duty), trip=None, at=0, on_shift=False), closing)
+    return Pressed(replace(duty, shift=duty.shift + 1, on_shift=True), (Kind.SHIFT_OPEN,))
+
+
 def _turn_trip(duty: Duty, service_day: int) -> Pressed:
     if duty.trip:
         return Pressed(replace(used(duty), trip=None, at=0), (Kind.TRIP_CLOSE,))
-    if duty.coming:
+    if duty.coming and duty.on_shift:
         first, *rest = duty.coming
         return Pressed(replace(used(duty), trip=first, at=0, service_day=service_day, coming=tuple(rest)), (Kind.TRIP_OPEN,))
     return Pressed(duty)
@@ -179,7 +190,7 @@ def _move(duty: Duty, trip: Trip, by: int) -> Pressed:
     return Pressed(duty) if at == duty.at else Pressed(replace(used(duty), at=at), (Kind.STOP_SET,))
 
 
-def _type(duty: Duty, key_press: Press) -> Pressed:
+def _type(duty: Duty, key_press: KeyPress) -> Pressed:
     match key_press.key:
         case DriverKey.DIGIT if len(duty.typed) < MAX_TYPED_DIGITS:
             return Pressed(replace(duty, typed=f"{duty.typed}{key_press.digit}"))
