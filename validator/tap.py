@@ -152,7 +152,7 @@ ROWS = (
     Row("no-trip", _S.WAITING, _E.NO_TRIP, _S.WAITING, _M.NO_TRIP),
     Row("closing", _S.WAITING, _E.CLOSING, _S.WAITING, _M.CLOSING),
     Row("reader-died", _S.WAITING, _E.READER_DIED, _S.WAITING, _M.OUT_OF_ORDER),
-    Row("reader-back", _S.WAITING, _E.READER_BACK, _S.WAITING, _M.READY),
+    Row("reader-back", _S.WAITING, _E.READER_BACK, _S.WAITING),  # the idle picture follows
     # ── it is read ──
     Row("read", _S.READING, _E.PURSE_READ, _S.DECIDING, None, (_D.DECIDE,)),
     Row("read-left", _S.READING, _E.CARD_LEFT, _S.WAITING, _M.HOLD_AGAIN),

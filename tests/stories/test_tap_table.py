@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from ledger.entry import Kind, Outcome
 from ledger.errors import Full, NotStored
 from validator.messages import Message
 from validator.tap import ROWS, TABLE, Row, State, table
+from validator.trip import ONE_ADULT
 
 FINE = Faults()
 LOST = Faults(lost=True)
@@ -54,6 +56,9 @@ class Stage:
     def no_intent(self) -> None:
         assert self.bus.store.intents() == []
 
+    def nothing_is_armed(self) -> None:
+        assert self.bus.station.duty.armed == ONE_ADULT
+
     def one_intent(self) -> None:
         assert len(self.bus.store.intents()) == 1
 
@@ -73,6 +78,24 @@ class FlakyBook:
 
             return fail
         return getattr(self._book, name)
+
+
+class CountingBook:
+    """The vehicle's book, which counts the calls of each method."""
+
+    def __init__(self, book: object) -> None:
+        self._book = book
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> object:
+        self.calls[name] += 1
+        return getattr(self._book, name)
+
+
+def counted(bus: Vehicle) -> CountingBook:
+    book = CountingBook(bus.store)
+    bus.station.equipment = replace(bus.station.equipment, ledger=book)
+    return book
 
 
 def flaky(bus: Vehicle, method: str, error: Exception) -> None:
@@ -414,7 +437,9 @@ def the_write_is_unheard_but_the_card_stays(stage: Stage) -> None:
 def the_write_is_lost_but_the_card_stays(stage: Stage) -> None:
     card = at_onsen(stage)
     card.plan([*READ, LOST])
+    book = counted(stage.bus)
     stage.hears(card, Message.PAID)
+    assert book.calls["intend"] == 2
     stage.holds(card, Kind.PAID)
     stage.spent(card, FARE)
 
@@ -503,6 +528,128 @@ def the_reader_dies_while_it_searches(stage: Stage) -> None:
     stage.spent(card, FARE)
 
 
+def the_card_leaves_after_noise_was_read_back(stage: Stage) -> None:
+    for noise in ("0300 00", None):
+        card = at_onsen(stage)
+        forged = "3D07" + card.idm.hex() + "000003" + "00" * 48
+        card.plan([*READ, FINE, Faults(script=bytes.fromhex(noise or forged), lifted=True)])
+        stage.hears(card, Message.HOLD_AGAIN_UNSURE)
+        stage.one_intent()
+        stage.hears(card, Message.RECOVERED)
+        stage.spent(card, FARE)
+
+
+# ── what was open and proven undone is withdrawn, whatever else is said ──
+
+
+def already_paid_withdraws_the_second_persons_lost_debit(stage: Stage) -> None:
+    card = at_onsen(stage)
+    stage.hears(card, Message.PAID)
+    stage.bus.press(Key.PAIR)
+    card.plan([FINE, FINE, LOST_AND_GONE])
+    stage.hears(card, Message.HOLD_AGAIN_UNSURE)
+    stage.one_intent()
+    stage.bus.press(Key.CLEAR)
+    stage.hears(card, Message.ALREADY_PAID)
+    stage.no_intent()
+    stage.spent(card, FARE)
+
+
+def boarded_again_withdraws_a_lost_debit(stage: Stage) -> None:
+    bus = stage.town.vehicle("downhill", 2, "M1")
+    bus.ride_to(0)
+    card = stage.town.card()
+    bus.touch(card)
+    bus.ride_to(1)
+    card.plan([FINE, FINE, LOST_AND_GONE])
+    assert bus.touch(card) == [Message.SEEN, Message.HOLD_AGAIN_UNSURE]
+    bus.press(Key.PREVIOUS_STOP)
+    assert bus.touch(card) == [Message.SEEN, Message.BOARDED]
+    assert bus.store.intents() == []
+
+
+def no_price_again_withdraws_a_lost_debit(stage: Stage) -> None:
+    bus = stage.town.vehicle("downhill", 2, "M1")
+    bus.ride_to(1)
+    card = stage.town.card()
+    bus.touch(card)
+    bus.ride_to(6)
+    bus.touch(card)
+    bus.press(Key.FARE, 320, Key.ENTER)
+    card.plan([FINE, FINE, LOST_AND_GONE])
+    assert bus.touch(card) == [Message.SEEN, Message.HOLD_AGAIN_UNSURE]
+    bus.press(Key.CLEAR)
+    assert bus.touch(card) == [Message.SEEN, Message.ASK_DRIVER]
+    assert bus.store.intents() == []
+
+
+# ── a note that cannot be stored says so, a debit that cannot be booked says something else ──
+
+
+def each_note_that_cannot_be_stored_is_refused(stage: Stage) -> None:
+    error = Full("no room")
+    community, downhill = stage.town.vehicle("community", 2, "G1"), stage.town.vehicle("downhill", 3, "M1")
+    community.ride_to(1)
+    downhill.ride_to(1)
+    card = stage.town.card()
+    for bus in (community, downhill):
+        flaky(bus, "append", error)
+        assert bus.touch(card) == [Message.SEEN, Message.LEDGER_FULL]
+    downhill.touch(card)
+    downhill.ride_to(6)
+    flaky(downhill, "append", error)
+    assert downhill.touch(card) == [Message.SEEN, Message.LEDGER_FULL]
+    stage.bus.ride_to(1)
+    blocked = stage.town.card()
+    stage.bus.denied.add(stage.town.rider(blocked))
+    damaged = stage.town.card()
+    damaged.rewrite(REG, (5000).to_bytes(4, "little") + b"\xf0\xff\xff\xff" + bytes(8))
+    for refused_card in (blocked, damaged):
+        flaky(stage.bus, "append", error)
+        stage.hears(refused_card, Message.LEDGER_FULL)
+
+
+def an_unknown_that_cannot_be_stored_is_refused(stage: Stage) -> None:
+    card = at_onsen(stage)
+    card.plan([*READ, UNHEARD_AND_GONE])
+    stage.hears(card, Message.HOLD_AGAIN_UNSURE)
+    for number in (2, 3):
+        other = stage.town.vehicle(f"other-{number}", number, "M2")
+        other.ride_to(1)
+        other.touch(card)
+    flaky(stage.bus, "pay", Full("no room"))
+    stage.hears(card, Message.LEDGER_FULL)
+    stage.one_intent()
+    stage.bus.press(Key.CHILD)
+    stage.hears(card, Message.CHECK_LATER)
+    stage.nothing_is_armed()
+
+
+def a_found_debit_that_cannot_be_booked_is_kept(stage: Stage) -> None:
+    card = at_onsen(stage)
+    card.plan([*READ, UNHEARD])
+    flaky(stage.bus, "pay", Full("no room"))
+    stage.hears(card, Message.TROUBLE)
+    flaky(stage.bus, "pay", NotStored("the disk failed"))
+    stage.hears(card, Message.TROUBLE)
+    stage.one_intent()
+    stage.hears(card, Message.RECOVERED)
+    stage.spent(card, FARE)
+
+
+def what_was_armed_is_used_up_by_a_note(stage: Stage) -> None:
+    bus = stage.town.vehicle("downhill", 2, "M1")
+    bus.ride_to(1)
+    bus.press(Key.CHILD)
+    card = stage.town.card()
+    assert bus.touch(card) == [Message.SEEN, Message.BOARDED]
+    assert bus.station.duty.armed == ONE_ADULT
+    bus.ride_to(6)
+    bus.press(Key.CHILD)
+    assert bus.touch(card) == [Message.SEEN, Message.ASK_DRIVER]
+    assert bus.station.duty.armed == ONE_ADULT
+
+
 SCENES: dict[str, Callable[[Stage], None]] = {
     scene.__name__: scene
     for scene in (
@@ -543,6 +690,14 @@ SCENES: dict[str, Callable[[Stage], None]] = {
         the_read_back_is_noise_once,
         the_reader_dies_around_the_debit,
         the_reader_dies_while_it_searches,
+        the_card_leaves_after_noise_was_read_back,
+        already_paid_withdraws_the_second_persons_lost_debit,
+        boarded_again_withdraws_a_lost_debit,
+        no_price_again_withdraws_a_lost_debit,
+        each_note_that_cannot_be_stored_is_refused,
+        an_unknown_that_cannot_be_stored_is_refused,
+        a_found_debit_that_cannot_be_booked_is_kept,
+        what_was_armed_is_used_up_by_a_note,
     )
 }
 
