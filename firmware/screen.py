@@ -41,15 +41,26 @@ def encode(number: int, at_ms: int, shown: Shown) -> bytes:
     return json.dumps([number, at_ms, shown.message.value, shown.values], ensure_ascii=False, separators=(",", ":")).encode()
 
 
+class BadPacket(ValueError):
+    """Bytes that no station of ours can have sent."""
+
+
 def decode(packet: bytes) -> tuple[int, int, Shown]:
-    """Number, time and message of a packet; raises ``ValueError`` for anything that ``encode`` cannot have made."""
+    """Number, time and message of a packet; raises ``BadPacket``."""
+    try:
+        return _decode(packet)
+    except (ValueError, RecursionError) as error:
+        raise BadPacket(f"a packet is [number, time, message, values]: {error}") from error
+
+
+def _decode(packet: bytes) -> tuple[int, int, Shown]:
     document: object = json.loads(packet)
     parts = cast("list[object]", document) if isinstance(document, list) else []
     match parts:
         case [int() as number, int() as at_ms, str() as name, dict()]:
             return number, at_ms, Shown(Message(name), _values(cast("dict[str, object]", parts[3])))
         case _:
-            raise ValueError("a packet is [number, time, message, values]")
+            raise ValueError("it has another shape")
 
 
 def _values(written: dict[str, object]) -> dict[str, int | str]:
@@ -217,7 +228,7 @@ class Screen:
         self._told: set[Clip] = set()
         self._stage = Stage(wordbook)
         self._done = 0
-        self._tones = {entry.meaning.name: tone(entry.meaning.tone) for entry in wordbook.entries.values()}
+        self._tones = {meaning.name: tone(meaning.tone) for meaning in {entry.meaning for entry in wordbook.entries.values()}}
 
     def show(self, shown: Shown) -> None:
         """Show and sound it now. A message that lacks a value is a fault of ours; it is told and changes nothing."""
@@ -318,7 +329,7 @@ def _drain(screen: Screen, station: socket.socket, latest: int) -> tuple[int, bo
             return latest, False
         try:
             number, at_ms, shown = decode(packet)
-        except ValueError:
+        except BadPacket:
             continue
         if number > latest:
             latest = number

@@ -51,6 +51,14 @@ class Keypad(Protocol):
         ...
 
 
+class NoKeypad:
+    """The keypad of a vehicle that has none: it is never pressed."""
+
+    def pressed(self) -> tuple[KeyPress, ...]:
+        """Nothing."""
+        return ()
+
+
 class KeypadMappingError(ValueError):
     """The mapping file is wrong; the text lists everything that is."""
 

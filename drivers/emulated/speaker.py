@@ -40,12 +40,12 @@ class Speaker:
 
     @property
     def heard(self) -> tuple[Heard, ...]:
-        """Everything so far, in order."""
+        """Everything so far, in order; what was replaced at its very start was not heard."""
         now_ns = self._now_ns() - self._start_ns
         starts = [start for start, _, _ in self._played] + [now_ns]
         heard: list[Heard] = []
         for (start_ns, samples, transcript), next_ns in zip(self._played, starts[1:], strict=True):
-            if samples:
+            if samples and next_ns > start_ns:
                 whole_ns = len(samples) // _BYTES_A_SAMPLE * 1_000_000_000 // self._rate_hz
                 cut = next_ns < start_ns + whole_ns
                 end_ns = min(next_ns, start_ns + whole_ns)

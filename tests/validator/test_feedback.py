@@ -164,7 +164,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_a_file_that_is_no_toml_is_one_sentence() -> None:
-    with pytest.raises(WordbookError, match="messages.toml: .*line 1"):
+    with pytest.raises(WordbookError, match=r"messages\.toml: .*line 1"):
         parse("= no", "messages.toml")
 
 
