@@ -4,6 +4,8 @@ Adapters are imported inside the function that needs them, so that a vehicle loa
 """
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -15,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.devices.display import Display, Picture
-from drivers.devices.keypad import Keypad, KeypadMappingError, parse_keys
+from drivers.devices.keypad import Keypad, KeypadMappingError, NoKeypad, parse_keys
 from drivers.devices.lamps import Lamp
 from drivers.devices.sound import Shelf, Sound
 from drivers.reader import AIR_RATES, EmulatedAddress, Pn532Address, Reader, parse_address
 from drivers.vault import CardSession, MacRead
+from firmware import VERSION
 from firmware.doctor import Machine, Wants, packages_named, pins_named
 from firmware.failure import Failure
 from firmware.screen import ScreenLink
@@ -35,8 +38,15 @@ if TYPE_CHECKING:
     from drivers.qualify import Bench, Hand
     from drivers.readers.pn532 import Pn532
     from fares.scheme import Scheme
+    from fares.table import FareTable, Trip
+    from firmware.config import Config, Rules
     from firmware.desk import Desk, DeskVault
     from ledger.entry import Entry
+    from ledger.store import Store
+    from validator.journey import Tariff
+    from validator.lists import DenyList
+    from validator.messages import Presenter
+    from validator.station import Station
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT / "build" / "clips"
@@ -433,3 +443,113 @@ def entries_of(ledgers: Sequence[Path]) -> "list[Entry]":
         if findings:
             raise Failure(f"{path}: {findings[0]}; no points are worked out from a ledger that does not hold, see `kazashi ledger verify`")
     return entries
+
+
+def open_tariff(rules: "Rules") -> "Tariff":
+    """The rules in force on a vehicle; raises ``Failure`` with every fault of the three files."""
+    from fares import operator, scheme
+    from fares.faults import Unusable
+    from fares.table import FareTable
+    from validator.journey import Tariff
+
+    try:
+        return Tariff(FareTable.open(rules.table), operator.load(rules.operator), scheme.load(rules.scheme))
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+
+
+def open_ledger(path: Path, terminal: int) -> "Store":
+    """The vehicle's ledger for writing; a new one, in a new epoch, where none has ever been. Raises ``Failure``."""
+    import secrets
+
+    from ledger.errors import LedgerError
+    from ledger.store import Store
+
+    try:
+        if not any(path.parent.glob(f"{path.name}*")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return Store.create(path, device=terminal, epoch=secrets.randbits(48))
+        return Store.open(path, device=terminal)
+    except LedgerError as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{path}: cannot be written ({error.strerror}); choose a place on the data partition") from error
+
+
+def open_deny_list(path: Path | None, rider_key: int) -> "DenyList":
+    """The deny list; nobody when no file is named. Raises ``Failure``."""
+    from validator.lists import NOBODY, BadList, parse
+
+    if path is None:
+        return NOBODY
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path), rider_key)
+    except BadList as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read ({error.strerror}); name the deny list, or none") from error
+
+
+@contextmanager
+def open_station(config: "Config", presenter: "Presenter") -> Generator["Station"]:
+    """A vehicle's station with its shift open; closed in good order at the end. Raises ``Failure``."""
+    import secrets
+
+    from drivers.devices.clock_system import SystemClock
+    from drivers.vault_file import VaultFile, VaultFileRefused
+    from ledger.entry import Kind, Versions
+    from validator.station import Equipment, Station, Terms
+    from validator.trip import resume
+
+    tariff = open_tariff(config.rules)
+    try:
+        vault = VaultFile.open(config.keys)
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+    denied = open_deny_list(config.rules.deny_list, vault.rider_key_version)
+    keypad = open_keypad(config.keypad_device, config.keypad_mapping) if config.keypad_device and config.keypad_mapping else NoKeypad()
+    with ExitStack() as undo:
+        ledger = undo.enter_context(open_ledger(config.ledger, config.terminal))
+        reader = open_reader(config.reader)
+        undo.callback(reader.close)
+        started = ledger.last(Kind.BOOT)
+        equipment = Equipment(
+            reader=reader,
+            vault=vault,
+            grants=vault.grants,
+            ledger=ledger,
+            presenter=presenter,
+            keypad=keypad,
+            clock=SystemClock(started.when.boot + 1 if started else 1),
+            random=secrets.token_bytes,
+            blocked=denied.blocks,
+        )
+        versions = Versions(
+            table=tariff.table.digest,
+            scheme=tariff.scheme.digest,
+            operator=tariff.operator.digest,
+            software=VERSION,
+            rider_key=vault.rider_key_version,
+        )
+        duty = resume(tariff.operator.id, config.vehicle, trips_of(tariff.table, config.routes), ledger.last)
+        station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions), duty)
+        station.open_shift()
+        yield station
+        station.close_shift(Kind.POWER_LOSS)
+
+
+def trips_of(table: "FareTable", routes: Sequence[str]) -> "tuple[Trip, ...]":
+    """The trips of these routes by their first departure; raises ``Failure`` for a route that the table lacks."""
+    for route in routes:
+        if not table.has_route(route):
+            raise Failure(f"duty.routes: the fare table has no route '{route}'; it has {', '.join(known.id for known in table.routes())}")
+    return tuple(sorted((trip for trip in table.trips() if trip.route in routes), key=lambda trip: trip.calls[0].departure_s))
+
+
+def start_screen(config: "Config", socket: Path) -> "subprocess.Popen[bytes]":
+    """The screen-and-sound process, listening on ``socket``."""
+    screen = config.screen
+    width, height = screen.size
+    wanted = ["--socket", str(socket), "--size", f"{width}x{height}", "--sound", screen.sound]
+    whole = ["--whole-screen"] if screen.whole_screen else []
+    return subprocess.Popen([sys.executable, "-m", "firmware.screen_process", *wanted, *whole])

@@ -29,6 +29,7 @@ from fares import scheme as schemes
 from fares.files import open_feed
 from fares.operator import load as load_operator
 from fares.table import FareTable, Trip, pack
+from firmware import VERSION
 from ledger.entry import Entry, Kind, Versions
 from ledger.store import Settings, Store
 from validator.journey import Tariff
@@ -41,7 +42,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TOWN = ROOT / "examples" / "town"
 SCHEME = ROOT / "fares" / "schemes" / "silver_emica.toml"
 ZONE = ZoneInfo("Asia/Tokyo")
-SOFTWARE = "0.1.0"
 LINE_RATE = 921_600
 SMALL_LEDGER = Settings(log_bytes=256 * 1024, low_space_bytes=1024 * 1024, ballast_bytes=64 * 1024)
 """A ledger that is quick to make; its promises are the same."""
@@ -179,7 +179,7 @@ class Vehicle:
             table=rules.table.digest,
             scheme=rules.scheme.digest,
             operator=rules.operator.digest,
-            software=SOFTWARE,
+            software=VERSION,
             rider_key=vault.rider_key_version,
         )
         duty = resume(rules.operator.id, self.name, self.trips, self.store.last)

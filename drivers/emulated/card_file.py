@@ -13,7 +13,6 @@ from typing import cast
 
 from drivers.emulated.lite_s_card import STORED, Delay, Faults, LiteSCard, Memory, Tear, Torn, Traits
 
-SUFFIX = ".toml"
 _KIND = "FeliCa Lite-S"
 _SWITCHES = ("lost", "answer_lost", "lifted", "warn", "bad_crc", "forever")
 _NAMES = {

@@ -71,7 +71,7 @@ class Tray:
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
-                    if entry.name.endswith(card_file.SUFFIX) and not entry.name.startswith("."):
+                    if entry.is_file() and not entry.name.startswith("."):
                         status = entry.stat()
                         there[entry.name] = (status.st_ino, status.st_mtime_ns, status.st_size)
         except FileNotFoundError:

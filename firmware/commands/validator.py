@@ -1,0 +1,82 @@
+"""``kazashi validator``: the tap validator of one vehicle, until SIGTERM or Ctrl-C."""
+
+import argparse
+import gc
+import logging
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from firmware import compose
+from firmware.config import Config, load
+
+_SCREEN_REST_S = 2.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config`` once for the vehicle's file, or twice: the city's, then the vehicle's."""
+    parser.description = "Run the tap validator of one vehicle. SIGTERM closes it in good order; the next start goes on with the same trip."
+    parser.add_argument(
+        "--config", type=Path, action="append", required=True, metavar="FILE", help="configuration; repeat for layers, later ones win"
+    )
+    parser.add_argument("--no-screen", action="store_true", help="do not start the screen-and-sound process")
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="where the screen listens (default: a private folder)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit status 0 after an orderly end."""
+    config = load(options.config)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    with tempfile.TemporaryDirectory(prefix="kazashi-") as folder:
+        socket = options.socket or Path(folder) / "screen"
+        screen = None if options.no_screen else _Screen(config, socket)
+        try:
+            _serve(config, socket, screen)
+        finally:
+            if screen is not None:
+                screen.stop()
+    return 0
+
+
+def _serve(config: Config, socket: Path, screen: "_Screen | None") -> None:
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda given, _: stopped.append(given))
+    link = compose.screen_link(socket)
+    with compose.open_station(config, link) as station:
+        # Whatever was made by now lives as long as the process: the collector need not look at it again in the middle of a tap.
+        gc.collect()
+        gc.freeze()
+
+        def go_on() -> bool:
+            if screen is not None:
+                screen.look_after()
+            return not stopped
+
+        station.run(go_on)
+    link.close()
+
+
+class _Screen:
+    """The screen-and-sound process: started, and started again when it dies, but not more often than every two seconds."""
+
+    def __init__(self, config: Config, socket: Path) -> None:
+        self._config = config
+        self._socket = socket
+        self._process: subprocess.Popen[bytes] = compose.start_screen(config, socket)
+        self._look_at_s = 0.0
+
+    def look_after(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return
+        self._look_at_s = now_s + _SCREEN_REST_S
+        if self._process.poll() is not None:
+            logging.getLogger(__name__).warning("the screen process ended; it is started again")
+            self._process = compose.start_screen(self._config, self._socket)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)

@@ -1,0 +1,183 @@
+"""One frozen Config out of three layers of TOML: what ships, the city's file, the vehicle's file.
+
+A later layer replaces single settings of an earlier one, never whole tables, so a vehicle's file says only what is this vehicle's own.
+Paths are relative to the file that names them. All that is wrong is told at once, each with its path; a setting that nobody knows is a
+fault too.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from drivers.reader import parse_address
+from fares.faults import Unusable
+from fares.fields import Fields
+from firmware.failure import Failure
+
+FORMAT = 1
+MOST_TERMINAL = 0xFFFFFF
+PATHS = (
+    ("rules", "table"),
+    ("rules", "operator"),
+    ("rules", "scheme"),
+    ("rules", "deny_list"),
+    ("keys", "file"),
+    ("ledger", "file"),
+    ("keypad", "mapping"),
+)
+
+_Tables = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Files of the rules in force. ``deny_list`` None: nobody is refused."""
+
+    table: Path
+    operator: Path
+    scheme: Path
+    deny_list: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenSettings:
+    """The rider's screen. ``sound``: on, off, or a WAV file."""
+
+    size: tuple[int, int]
+    whole_screen: bool
+    sound: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A vehicle's terminal.
+
+    ``terminal``: u24, its number on cards and in the ledger. ``routes``: those whose trips it drives.
+    """
+
+    terminal: int
+    vehicle: str
+    zone: ZoneInfo
+    reader: str
+    rules: Rules
+    keys: Path
+    ledger: Path
+    routes: tuple[str, ...]
+    keypad_device: Path | None
+    keypad_mapping: Path | None
+    screen: ScreenSettings
+
+
+def load(files: Sequence[Path]) -> Config:
+    """The Config of the shipped defaults and these files, later ones winning; raises ``Failure`` with every fault."""
+    shipped = resources.files("firmware") / "defaults.toml"
+    layers = [_tables(shipped.read_text(encoding="utf-8"), "defaults.toml", Path())]
+    for file in files:
+        try:
+            layers.append(_tables(file.read_text(encoding="utf-8"), str(file), file.parent))
+        except OSError as error:
+            why = error.strerror
+            raise Failure(f"{file}: cannot be read ({why}); name a vehicle's configuration, such as examples/bus.toml") from error
+        except UnicodeDecodeError:
+            raise Failure(f"{file}: is not UTF-8; save it as UTF-8") from None
+    try:
+        return _config(_merged(layers), ", ".join(str(file) for file in files))
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+
+
+def _tables(text: str, name: str, folder: Path) -> _Tables:
+    """One layer, its paths made absolute."""
+    try:
+        tables = cast("_Tables", tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise Failure(f"{name}: is not TOML ({error}); correct this place") from None
+    for table, key in PATHS:
+        inner = tables.get(table)
+        if isinstance(inner, dict):
+            settings = cast("dict[str, object]", inner)
+            value = settings.get(key)
+            if isinstance(value, str) and value:
+                settings[key] = str((folder / value).resolve())
+    return tables
+
+
+def _merged(layers: Sequence[_Tables]) -> dict[str, object]:
+    merged: dict[str, object] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged[key] = _over(value, merged.get(key))
+    return merged
+
+
+def _over(value: object, below: object) -> object:
+    """A table's settings over those of the table below it; anything else replaces what is below."""
+    if not (isinstance(value, dict) and isinstance(below, dict)):
+        return cast("object", value)
+    return {**cast("dict[str, object]", below), **cast("dict[str, object]", value)}
+
+
+def _config(values: Mapping[str, object], name: str) -> Config:
+    root = Fields("", values, [])
+    root.number("format", least=FORMAT, most=FORMAT)
+    terminal, reader, rules = root.inner("terminal"), root.inner("reader"), root.inner("rules")
+    keypad, screen = root.inner("keypad"), root.inner("screen")
+    config = Config(
+        terminal=terminal.number("number", least=1, most=MOST_TERMINAL),
+        vehicle=terminal.text("vehicle"),
+        zone=_zone(terminal),
+        reader=_reader(reader),
+        rules=Rules(
+            table=Path(rules.text("table")),
+            operator=Path(rules.text("operator")),
+            scheme=Path(rules.text("scheme")),
+            deny_list=_optional(rules, "deny_list"),
+        ),
+        keys=Path(root.inner("keys").text("file")),
+        ledger=Path(root.inner("ledger").text("file")),
+        routes=root.inner("duty").texts("routes"),
+        keypad_device=_optional(keypad, "device"),
+        keypad_mapping=_optional(keypad, "mapping"),
+        screen=ScreenSettings(_size(screen), screen.flag("whole_screen"), screen.text("sound")),
+    )
+    if config.keypad_device is not None and config.keypad_mapping is None:
+        keypad.fault("mapping", "is missing; name a mapping file, such as examples/keypad.toml.")
+    faults = [*root.faults, *root.unknown()]
+    if faults:
+        raise Unusable(f"{name}, {fault}" for fault in faults)
+    return config
+
+
+def _optional(table: Fields, key: str) -> Path | None:
+    text = table.text(key, "")
+    return Path(text) if text else None
+
+
+def _zone(table: Fields) -> ZoneInfo:
+    name = table.text("time_zone")
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        table.fault("time_zone", f"'{name}' is not a time zone of this machine; write one such as Asia/Tokyo.")
+        return ZoneInfo("UTC")
+
+
+def _reader(table: Fields) -> str:
+    address = table.text("address")
+    try:
+        parse_address(address)
+    except ValueError as error:
+        table.fault("address", f"{error}.")
+    return address
+
+
+def _size(table: Fields) -> tuple[int, int]:
+    width, _, height = table.text("size").partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        table.fault("size", "must be WIDTHxHEIGHT, such as 800x480.")
+        return 800, 480
+    return int(width), int(height)
