@@ -187,11 +187,12 @@ def test_a_file_changed_by_a_person_is_another_card(folder: Path) -> None:
 
 def test_what_is_no_card_lies_there_without_effect_and_is_named(folder: Path) -> None:
     (folder / "letter.toml").write_text("Dear reader")
-    (folder / "notes.txt").write_text("not looked at")
+    (folder / "notes.txt").write_text("not a card either")
     desk = Desk(folder)
     assert desk.seen() == set()
-    assert list(desk.tray.problems) == ["letter.toml"]
-    (folder / "letter.toml").unlink()
+    assert sorted(desk.tray.problems) == ["letter.toml", "notes.txt"]
+    for name in ("letter.toml", "notes.txt"):
+        (folder / name).unlink()
     desk.seen()
     assert desk.tray.problems == {}
 
