@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from ledger.codec import decode
 from ledger.entry import Entry
@@ -20,16 +21,14 @@ from ledger.errors import MalformedEntry
 HASH_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The last entry's number and hash; (0, genesis) when there is none."""
 
     seq: int
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One row as it was found: the number it stands at, its bytes, and the hash it claims. ``rider`` and ``kind`` are the row's search
     keys.
     """
@@ -101,21 +100,22 @@ class Check:
 
     def take(self, link: Link) -> Entry | None:
         """Check the next row; return its entry, or None when it cannot be believed."""
+        seq, data, claimed, _, _ = link
         expected = self.head.seq + 1
-        if link.seq < expected:
-            self._found(Fault.REPEATED, link.seq, link.seq)
+        if seq < expected:
+            self._found(Fault.REPEATED, seq, seq)
             return None
         self.count += 1
         entry = self._entry(link)
-        if link.seq > expected:
+        if seq > expected:
             # The hash before is unknown now, so only the rows that follow can vouch for this one.
-            self._found(Fault.MISSING, expected, link.seq - 1)
-        elif follow(self.head.hash, link.data) != link.hash:
-            self._found(Fault.CHANGED, link.seq, link.seq)
+            self._found(Fault.MISSING, expected, seq - 1)
+        elif follow(self.head.hash, data) != claimed:
+            self._found(Fault.CHANGED, seq, seq)
             entry = None
-        if self._remembered.get(link.seq, link.hash) != link.hash:
-            self._found(Fault.REWRITTEN, link.seq, link.seq)
-        self.head = Head(link.seq, link.hash)
+        if seq in self._remembered and self._remembered[seq] != claimed:
+            self._found(Fault.REWRITTEN, seq, seq)
+        self.head = Head(seq, claimed)
         return entry
 
     def close(self) -> list[Finding]:

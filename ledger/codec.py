@@ -11,20 +11,25 @@ chain (``ledger.chain.genesis``), and the signed batch names them once; a ride s
 The purse as written is stored as its difference to the purse as read: three of the four numbers are then small, and what was taken can be
 seen without subtracting.
 
+What stays the same from ride to ride (where, for how much, by which rules) is an array of its own inside a byte string. A reader meets the
+same string again and again and takes it apart once; that, not beauty, is why it is nested.
+
 Version 1, by position; the length of the array says how much of the medium is there::
 
-     0  version, seq, kind, flags, outcome, ref, row, reason
-     8  boot, mono_ms, utc_ms, clock
-    12  operator, vehicle, shift, route, trip, boarding, alighting, service_day
-    20  nominal, points, cash, adults, children
-    25  table, scheme, operator file, software, card_key, rider_key       31: an entry without a medium
-    31  rider, granted, grant_number, grant                               35: the purse was not read
-    35  the purse as read: rega, regb, regc, wcnt                         39: the purse was not written
-    39  rega before − after, regb before − after, regc as written (empty: the same), wcnt after − before      43
+     0  version, seq, kind, flags, outcome, ref, row, reason, boot, mono_ms, utc_ms, clock
+    12  CIRCUMSTANCES, a byte string                                      13: an entry without a medium
+    13  rider, granted, grant_number, grant                               17: the purse was not read
+    17  the purse as read: rega, regb, regc, wcnt                         21: the purse was not written
+    21  rega before − after, regb before − after, regc as written (empty: the same), wcnt after − before      25
+
+    CIRCUMSTANCES
+     0  operator, vehicle, shift, route, trip, boarding, alighting, service_day
+     8  nominal, points, cash, adults, children
+    13  table, scheme, operator file, software, card_key, rider_key       19
 """
 
 from functools import lru_cache
-from typing import cast
+from typing import Any
 
 from cbor2 import CBOREncodeError, CBORError, dumps, loads
 
@@ -40,21 +45,28 @@ _VERSIONS = ("table", "scheme", "operator file", "software", "card_key", "rider_
 _MEDIUM = ("rider", "granted", "grant_number", "grant")
 _PURSE = ("rega", "regb", "regc", "wcnt")
 _CHANGE = ("change of rega", "change of regb", "regc as written", "change of wcnt")
-_FIELDS = (*_HEAD, *_PLACE, *_FARE, *_VERSIONS, *_MEDIUM, *_PURSE, *_CHANGE)
+_FIELDS = (*_HEAD, "circumstances", *_MEDIUM, *_PURSE, *_CHANGE)
+_CIRCUMSTANCES = (*_PLACE, *_FARE, *_VERSIONS)
 _TEXT = {"row", "reason", "operator", "vehicle", "route", "trip", "boarding", "alighting", "software"}
-_BYTES = {"table", "scheme", "operator file", "rider", "grant", "regc", "regc as written"}
-_TYPES = tuple(str if field in _TEXT else bytes if field in _BYTES else int for field in _FIELDS)
-_BARE, _UNREAD, _UNWRITTEN, _WRITTEN = 31, 35, 39, 43
-_SHAPES: dict[int, tuple[type, ...]] = {length: _TYPES[:length] for length in (_BARE, _UNREAD, _UNWRITTEN, _WRITTEN)}
+_BYTES = {"circumstances", "table", "scheme", "operator file", "rider", "grant", "regc", "regc as written"}
 
-_MAX_NUMBER = 2**63 - 1
+
+def _types(fields: tuple[str, ...]) -> tuple[type, ...]:
+    return tuple(str if field in _TEXT else bytes if field in _BYTES else int for field in fields)
+
+
+_BARE, _UNREAD, _UNWRITTEN, _WRITTEN = 13, 17, 21, 25
+_SHAPES = {length: _types(_FIELDS[:length]) for length in (_BARE, _UNREAD, _UNWRITTEN, _WRITTEN)}
+_INNER_SHAPE = _types(_CIRCUMSTANCES)
+
+_MAX = 2**63 - 1
 _MAX_U32 = 2**32 - 1
 _MAX_U24 = 2**24 - 1
 _KINDS = {int(kind): kind for kind in Kind}
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 _FLAGS = {number: Flags(number) for number in range(sum(int(flag) for flag in Flags) + 1)}
 
-_Parts = tuple[int | bytes | str, ...]
+_Parts = tuple[Any, ...]
 
 
 def encode(entry: Entry) -> bytes:
@@ -70,35 +82,32 @@ def encode(entry: Entry) -> bytes:
 
 def decode(data: bytes, *, device: int, epoch: int) -> Entry:
     """The entry that ``data`` holds, of the ledger (``device``, ``epoch``). Raises ``MalformedEntry``; never anything else."""
+    if len(data) > MAX_BYTES:
+        raise MalformedEntry("entry", f"is {len(data)} bytes long; no entry has more than {MAX_BYTES}")
     parts = _strict(data)
-    _, seq, kind, flags, outcome, ref, row, reason, boot, mono_ms, utc_ms, clock = cast("_HeadParts", parts[:12])
-    if kind not in _KINDS or flags not in _FLAGS or outcome not in _OUTCOMES:
+    if type(parts[0]) is not int or parts[0] != VERSION:
+        raise MalformedEntry("version", f"is {parts[0]!r}, which this software does not know; read it with a newer one")
+    if tuple(map(type, parts)) != _SHAPES.get(len(parts)):
+        raise MalformedEntry(*_misshapen(parts))
+    _, seq, number, flags, outcome, ref, row, reason, boot, mono_ms, utc_ms, clock = parts[:12]
+    kind = _KINDS.get(number)
+    if kind is None or flags not in _FLAGS or outcome not in _OUTCOMES:
         raise MalformedEntry("kind", "or flags or outcome has a value that this version does not know")
-    if min(seq, ref, boot, mono_ms, utc_ms, clock) < 0 or max(seq, ref, boot, mono_ms, utc_ms, clock) > _MAX_NUMBER:
-        raise MalformedEntry("seq", "or ref or a time is out of range")
-    return Entry(
-        _KINDS[kind],
-        When(boot, mono_ms, utc_ms, clock),
-        _place(*parts[12:20]),
-        _medium(parts) if len(parts) > _BARE else None,
-        _fare(*parts[20:25]),
-        _versions(*parts[25:31]),
-        _FLAGS[flags],
-        _OUTCOMES[outcome],
-        ref,
-        row,
-        reason,
-        device,
-        epoch,
-        seq,
-    )
-
-
-_HeadParts = tuple[int, int, int, int, int, int, str, str, int, int, int, int]
+    if not (0 <= seq <= _MAX and 0 <= ref <= _MAX):
+        raise MalformedEntry("seq", "or ref is out of range")
+    if not (0 <= boot <= _MAX and 0 <= mono_ms <= _MAX and 0 <= utc_ms <= _MAX and 0 <= clock <= _MAX):
+        raise MalformedEntry("boot", "or another part of the time is out of range")
+    place, fare, versions = _circumstances(parts[12])
+    medium = _medium(parts) if len(parts) > _BARE else None
+    when = When(boot, mono_ms, utc_ms, clock)
+    return Entry(kind, when, place, medium, fare, versions, _FLAGS[flags], _OUTCOMES[outcome], ref, row, reason, device, epoch, seq)
 
 
 def _parts(entry: Entry) -> _Parts:
     when, place, fare, versions = entry.when, entry.place, entry.fare, entry.versions
+    where = (place.operator, place.vehicle, place.shift, place.route, place.trip, place.boarding, place.alighting, place.service_day)
+    price = (fare.nominal, fare.points, fare.cash, fare.adults, fare.children)
+    rules = (versions.table, versions.scheme, versions.operator, versions.software, versions.card_key, versions.rider_key)
     return (
         VERSION,
         entry.seq,
@@ -112,25 +121,7 @@ def _parts(entry: Entry) -> _Parts:
         int(when.mono_ms),
         int(when.utc_ms),
         int(when.clock),
-        place.operator,
-        place.vehicle,
-        place.shift,
-        place.route,
-        place.trip,
-        place.boarding,
-        place.alighting,
-        place.service_day,
-        fare.nominal,
-        fare.points,
-        fare.cash,
-        fare.adults,
-        fare.children,
-        versions.table,
-        versions.scheme,
-        versions.operator,
-        versions.software,
-        versions.card_key,
-        versions.rider_key,
+        dumps(where + price + rules),
         *(_medium_parts(entry.medium) if entry.medium else ()),
     )
 
@@ -150,69 +141,49 @@ def _medium_parts(medium: Medium) -> _Parts:
 
 
 def _strict(data: bytes) -> _Parts:
-    if len(data) > MAX_BYTES:
-        raise MalformedEntry("entry", f"is {len(data)} bytes long; no entry has more than {MAX_BYTES}")
     try:
-        parts = cast("_Parts", loads(data, max_depth=1, immutable=True))
+        parts: _Parts = loads(data, max_depth=1, immutable=True)
         again = dumps(parts)
     except (CBORError, ValueError, TypeError, OverflowError) as error:
         raise MalformedEntry("entry", "is not CBOR as an entry uses it") from error
     if again != data:
         raise MalformedEntry("entry", "is CBOR, but not in its one deterministic form")
-    if type(parts) is not tuple or not parts or type(parts[0]) is not int:
-        raise MalformedEntry("entry", "is not an array that begins with a version")
-    if parts[0] != VERSION:
-        raise MalformedEntry("version", f"is {parts[0]}, which this software does not know; read it with a newer one")
-    if tuple(map(type, parts)) != _SHAPES.get(len(parts)):
-        raise MalformedEntry(*_misshapen(parts))
+    if type(parts) is not tuple or not parts:
+        raise MalformedEntry("entry", "is not an array")
     return parts
 
 
 def _misshapen(parts: _Parts) -> tuple[str, str]:
     if len(parts) not in _SHAPES:
         return "entry", f"has {len(parts)} fields; version {VERSION} has one of {sorted(_SHAPES)}"
-    field = next(name for name, part, expected in zip(_FIELDS, parts, _TYPES, strict=False) if type(part) is not expected)
-    return field, "has the wrong type"
+    wrong = (field for field, part, expected in zip(_FIELDS, parts, _SHAPES[len(parts)], strict=False) if type(part) is not expected)
+    return next(wrong), "has the wrong type"
 
 
-# What stays the same from ride to ride is made once; the types are checked before, so equal parts are the same parts.
-@lru_cache(maxsize=256)
-def _place(*parts: int | bytes | str) -> Place:
-    place = Place(*cast("tuple[str, str, int, str, str, str, str, int]", parts))
-    if not (0 <= place.shift <= _MAX_NUMBER and 0 <= place.service_day <= _MAX_NUMBER):
-        raise MalformedEntry("shift", "or service_day is out of range")
-    return place
-
-
-@lru_cache(maxsize=256)
-def _fare(*parts: int | bytes | str) -> Fare:
-    numbers = cast("tuple[int, int, int, int, int]", parts)
-    if min(numbers) < 0 or max(numbers) > _MAX_NUMBER:
-        raise MalformedEntry("fare", "has a number out of range")
-    return Fare(*numbers)
-
-
-@lru_cache(maxsize=64)
-def _versions(*parts: int | bytes | str) -> Versions:
-    versions = Versions(*cast("tuple[bytes, bytes, bytes, str, int, int]", parts))
-    if not (0 <= versions.card_key <= _MAX_NUMBER and 0 <= versions.rider_key <= _MAX_NUMBER):
-        raise MalformedEntry("card_key", "or rider_key is out of range")
-    return versions
+@lru_cache(maxsize=1024)
+def _circumstances(data: bytes) -> tuple[Place, Fare, Versions]:
+    parts = _strict(data)
+    if tuple(map(type, parts)) != _INNER_SHAPE:
+        raise MalformedEntry("circumstances", f"do not have the {len(_INNER_SHAPE)} fields of version {VERSION}, or one has the wrong type")
+    for field, part in zip(_CIRCUMSTANCES, parts, strict=True):
+        if type(part) is int and not 0 <= part <= _MAX:
+            raise MalformedEntry(field, "is out of range")
+    return Place(*parts[:8]), Fare(*parts[8:13]), Versions(*parts[13:])
 
 
 def _medium(parts: _Parts) -> Medium:
-    rider, granted, number, grant = cast("tuple[bytes, int, int, bytes]", parts[31:35])
+    rider, granted, number, grant = parts[13:17]
     if len(rider) != 8:
         raise MalformedEntry("rider", "is not 8 bytes")
-    if not (0 <= granted <= _MAX_NUMBER and 0 <= number <= _MAX_NUMBER):
+    if not (0 <= granted <= _MAX and 0 <= number <= _MAX):
         raise MalformedEntry("granted", "or grant_number is out of range")
     if len(parts) == _UNREAD:
         return Medium(rider, granted, number, grant)
-    rega, regb, regc, wcnt = cast("tuple[int, int, bytes, int]", parts[35:39])
+    rega, regb, regc, wcnt = parts[17:21]
     before = _counters(rega, regb, regc, wcnt)
     if len(parts) == _UNWRITTEN:
         return Medium(rider, granted, number, grant, before)
-    less_a, less_b, written, more = cast("tuple[int, int, bytes, int]", parts[39:43])
+    less_a, less_b, written, more = parts[21:]
     if written == regc:
         raise MalformedEntry("regc as written", "writes out what did not change")
     return Medium(rider, granted, number, grant, before, _counters(rega - less_a, regb - less_b, written or regc, wcnt + more))

@@ -27,6 +27,7 @@ import importlib.resources
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, cast
@@ -557,9 +558,9 @@ class LedgerFile:
     def links(self, seq: int = 0, batch: int = 1000) -> Iterator[Link]:
         """The rows after ``seq`` as they are, fetched ``batch`` at a time so that a writer is never kept from its checkpoint for long."""
         while rows := self._fetch(seq, batch):
-            for row in rows:
-                yield Link(*cast("tuple[int, bytes, bytes, bytes | None, int]", row))
-            seq = cast("int", rows[-1][0])
+            links = cast("list[tuple[int, bytes, bytes, bytes | None, int]]", rows)
+            yield from starmap(Link, links)
+            seq = links[-1][0]
 
     def after(self, seq: int, limit: int) -> list[Entry]:
         """Up to ``limit`` entries that follow ``seq``; ``MalformedEntry`` when one cannot be read."""
