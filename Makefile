@@ -13,12 +13,12 @@ help: ## this list
 
 demo: ## a morning on one bus line, on emulated hardware (CHAPTER=NAME, ARGS="--interactive")
 	@tools/set_up demo
-	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/kazashi demo $(if $(CHAPTER),--chapter $(CHAPTER)) $(ARGS)
 
 test: ## the tests, with small numbers: 8 minutes at most
 	@tools/set_up test
-	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi words render --feed examples/town
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 prove: ## the full numbers; say which: PART=ledger, … (stops and goes on where it was)
@@ -27,7 +27,7 @@ ifeq ($(filter $(PART),$(PROOFS)),)
 	@test -z "$(PART)"
 else
 	@tools/set_up test
-	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi words render --feed examples/town
 ifeq ($(PART),mutation)
 	$(BIN)/python tools/mutation.py $(ARGS)
 else
@@ -37,7 +37,7 @@ endif
 
 bench: ## the bars, measured here: a table, and build/bench.json
 	@tools/set_up test
-	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/python tools/bench.py $(ARGS)
 
 check: ## style, types and floors; changes nothing
@@ -55,7 +55,7 @@ fix: ## the twin of check: formats, and mends what can be mended by itself
 
 words: ## render the spoken words into build/clips and check their readings
 	@tools/set_up test
-	@$(BIN)/kazashi words render
+	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/kazashi words check
 
 pins: ## solve requirements/*.txt again from pyproject.toml (fetches)

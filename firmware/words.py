@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from drivers.devices.display import Picture
 from drivers.devices.sound import Clip, Pause, silence, tone
-from validator.feedback import Feedback, Wordbook, moves, name_clip, said
+from validator.feedback import Feedback, Wordbook, moves, said
 from validator.messages import Message, Shown
 from validator.numbers_ja import Counter, every_clip
 from validator.screens import picture
@@ -31,6 +31,7 @@ EXAMPLE: Mapping[str, int | str] = {
     "cash": 50,
     "fare": 250,
     "ticket": 4,
+    "number": 3,
     "hour": 10,
     "minute": 2,
     "stop": "みなと町",
@@ -63,18 +64,6 @@ class Misread:
     text: str
     wanted: str
     got: str
-
-
-def names_from(text: str, file: str) -> tuple[Clip, ...]:
-    """Clips of proper names from a TOML file of ``"name" = "reading"`` lines; raises ``ValueError``."""
-    try:
-        document: dict[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file}: {error}") from error
-    wrong = [name for name, reading in document.items() if not isinstance(reading, str) or not reading]
-    if wrong:
-        raise ValueError(f'{file}: {wrong[0]}: must be a reading in kana, like "みなとまち"')
-    return tuple(name_clip(name, str(reading)) for name, reading in document.items())
 
 
 def misread_from(text: str, file: str) -> dict[str, str]:

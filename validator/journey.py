@@ -238,7 +238,10 @@ class _Case:
     def boarding(self) -> Decision | None:
         duty = self.scene.duty
         policy = self.tariff.operator.policy(duty.trip.route if duty.trip else "")
-        if policy.known_by is not KnownBy.BOARDING_TAP or duty.armed.fare_yen is not None or duty.armed.ticket is not None:
+        armed = duty.armed
+        if policy.known_by is not KnownBy.BOARDING_TAP or any(
+            told is not None for told in (armed.fare_yen, armed.ticket, armed.boarded_at)
+        ):
             return None
         if self.known.boarded is None:
             entry = self._entry(Kind.OPEN, boarding=duty.stop)
@@ -264,7 +267,7 @@ class _Case:
         return Ride(
             route=duty.trip.route if duty.trip else "",
             trip=duty.trip.id if duty.trip else "",
-            boarding=known.boarded.place.boarding if known.boarded else None,
+            boarding=duty.boarded_at or (known.boarded.place.boarding if known.boarded else None),
             alighting=duty.stop or None,
             adults=adults,
             children=children,

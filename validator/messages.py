@@ -12,6 +12,7 @@ class Message(Enum):
     ARMED_PAIR = "armed_pair"  # idle, the driver armed two people on one card: riders
     ARMED_CHILD = "armed_child"  # idle, the driver armed a child fare
     ARMED_TICKET = "armed_ticket"  # idle, the driver keyed a numbered ticket: ticket
+    ARMED_STOP = "armed_stop"  # idle, the driver said where the rider got on: number
     ARMED_FARE = "armed_fare"  # idle, the driver named the fare: fare
     SEEN = "seen"  # a card is there: short neutral tick, amber
     PAID = "paid"  # points, balance

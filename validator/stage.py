@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from validator.feedback import Feedback, Wordbook
 from validator.messages import Message, Shown
 
-_ARMED = frozenset({Message.ARMED_PAIR, Message.ARMED_CHILD, Message.ARMED_TICKET, Message.ARMED_FARE})
+_ARMED = frozenset({Message.ARMED_PAIR, Message.ARMED_CHILD, Message.ARMED_TICKET, Message.ARMED_STOP, Message.ARMED_FARE})
 RESTING = frozenset({Message.READY, *_ARMED})
 _FRESH_MS = 1500
 

@@ -421,7 +421,7 @@ class Station:
 
     def _show_idle(self) -> None:
         """What the reader shows while nobody is near: what is armed, else the stop."""
-        shown = self.duty.armed.shown() or Shown(Message.READY, {"stop": self._stop_name()})
+        shown = self.duty.armed.shown() or Shown(Message.READY, self._stop())
         if not self._reader_ok:
             shown = Shown(Message.OUT_OF_ORDER)
         elif self.duty.trip is None:
@@ -429,8 +429,12 @@ class Station:
         self.equipment.presenter.show(shown)
         self._idle_at_ns = None
 
-    def _stop_name(self) -> str:
-        return self.terms.tariff.table.stop(self.duty.stop).name if self.duty.stop else ""
+    def _stop(self) -> dict[str, int | str]:
+        """The stop's name and, where the feed has it, its reading: a name is never read by guess."""
+        if not self.duty.stop:
+            return {}
+        stop = self.terms.tariff.table.stop(self.duty.stop)
+        return {"stop": stop.name, "stop_reading": stop.reading} if stop.reading else {"stop": stop.name}
 
     def _rest(self) -> None:
         now = self.equipment.clock.monotonic_ns()

@@ -22,12 +22,14 @@ MAX_TYPED_DIGITS = 5
 class Armed:
     """Who the next tap pays for, and by what.
 
-    ``ticket``: number of a 整理券. ``fare_yen``: named by the driver, for all riders together.
+    ``ticket``: number of a 整理券. ``boarded_at``: where the rider got on, as the number of the stop on this trip, from 1.
+    ``fare_yen``: named by the driver, for all riders together.
     """
 
     adults: int = 1
     children: int = 0
     ticket: int | None = None
+    boarded_at: int | None = None
     fare_yen: int | None = None
 
     @property
@@ -38,6 +40,8 @@ class Armed:
         """What the reader says before the tap; None when nothing special is armed."""
         if self.fare_yen is not None:
             return Shown(Message.ARMED_FARE, {"fare": self.fare_yen})
+        if self.boarded_at is not None:
+            return Shown(Message.ARMED_STOP, {"number": self.boarded_at})
         if self.ticket is not None:
             return Shown(Message.ARMED_TICKET, {"ticket": self.ticket})
         if self.riders > 1:
@@ -58,7 +62,7 @@ class Duty:
     ``shift``: its number, the last one's when ``on_shift`` is false.
     ``coming``: trips not yet opened. ``at``: index into the open trip's calls. ``service_day``: days since 1970-01-01, decided when the
     trip was opened and the same until it is closed, whatever the clock does; 0 when the clock was unset. ``typed``: digits so far for
-    ``typing`` (TICKET or FARE).
+    ``typing`` (TICKET, STOP or FARE).
     """
 
     operator: str
@@ -72,6 +76,12 @@ class Duty:
     armed: Armed = ONE_ADULT
     typing: DriverKey | None = None
     typed: str = ""
+
+    @property
+    def boarded_at(self) -> str:
+        """The stop at which the driver said the rider got on; empty when nothing was said."""
+        number = self.armed.boarded_at
+        return self.trip.calls[number - 1].stop if self.trip and number else ""
 
     @property
     def stop(self) -> str:
@@ -121,7 +131,7 @@ def press(duty: Duty, key_press: KeyPress, *, unsure: bool, service_day: int) ->
         case DriverKey.CHILD:
             adults, children = _WITH_ONE_MORE_CHILD[duty.armed.adults, duty.armed.children]
             return Pressed(replace(duty, armed=replace(duty.armed, adults=adults, children=children)))
-        case DriverKey.TICKET | DriverKey.FARE:
+        case DriverKey.TICKET | DriverKey.FARE | DriverKey.STOP:
             return Pressed(replace(duty, typing=key, typed=""))
         case DriverKey.CLEAR if duty.armed != ONE_ADULT:
             return Pressed(replace(duty, armed=ONE_ADULT))
@@ -169,6 +179,18 @@ def _comes_after(entry: Entry | None, earlier: Entry) -> bool:
     return entry is not None and entry.seq > earlier.seq
 
 
+def _keyed(duty: Duty, number: int) -> Armed:
+    """What is armed after a number was keyed.
+
+    A stop that this trip has not passed yet is no place to have got on: nothing is armed by it.
+    """
+    if duty.typing is DriverKey.TICKET:
+        return replace(duty.armed, ticket=number)
+    if duty.typing is DriverKey.FARE:
+        return replace(duty.armed, fare_yen=number)
+    return replace(duty.armed, boarded_at=number) if 1 <= number <= duty.at else duty.armed
+
+
 def _turn_shift(duty: Duty) -> Pressed:
     if duty.on_shift:
         closing = (Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE) if duty.trip else (Kind.SHIFT_CLOSE,)
@@ -195,9 +217,7 @@ def _type(duty: Duty, key_press: KeyPress) -> Pressed:
         case DriverKey.DIGIT if len(duty.typed) < MAX_TYPED_DIGITS:
             return Pressed(replace(duty, typed=f"{duty.typed}{key_press.digit}"))
         case DriverKey.ENTER if duty.typed:
-            number = int(duty.typed)
-            armed = replace(duty.armed, ticket=number) if duty.typing is DriverKey.TICKET else replace(duty.armed, fare_yen=number)
-            return Pressed(replace(duty, armed=armed, typing=None, typed=""))
+            return Pressed(replace(duty, armed=_keyed(duty, int(duty.typed)), typing=None, typed=""))
         case DriverKey.CLEAR:
             return Pressed(replace(duty, typing=None, typed=""))
         case _:

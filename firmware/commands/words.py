@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 
 from drivers.devices.sound import Clip
+from fares.faults import Unusable
+from fares.files import open_feed
+from fares.gtfs import compile_feed
 from firmware import compose
 from firmware.failure import Failure
-from firmware.words import all_clips, misreadings, names_from, render, sounding, write_documents
+from firmware.words import all_clips, misreadings, render, sounding, write_documents
+from validator.feedback import name_clip
 from validator.messages import Message, Shown
 
 
@@ -17,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="render|check|say|document")
     to_render = verbs.add_parser("render", help="make every clip that is missing or stale")
     to_render.add_argument("--into", type=Path, default=compose.CLIPS, metavar="FOLDER", help="default: build/clips")
-    to_render.add_argument("--names", type=Path, metavar="FILE", help='stops and other names: TOML lines "name" = "reading"')
+    to_render.add_argument("--feed", type=Path, metavar="FEED", help="also the names of the stops of this GTFS-JP feed, by its readings")
     verbs.add_parser("check", help="does the synthesiser read every sentence as the data says?")
     to_say = verbs.add_parser("say", help="one message as a WAV file, with its words and reading")
     to_say.add_argument("message", choices=[message.value for message in Message], metavar="MESSAGE")
@@ -31,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Do what was asked."""
     match options.verb:
         case "render":
-            return _render(options.into, options.names)
+            return _render(options.into, options.feed)
         case "check":
             return _check()
         case "say":
@@ -40,22 +44,22 @@ def run(options: argparse.Namespace) -> int:
             return _document(options.into)
 
 
-def _render(folder: Path, names: Path | None) -> int:
+def _render(folder: Path, feed: Path | None) -> int:
     clips = all_clips(compose.wordbook())
-    if names is not None:
-        clips = (*clips, *_names(names))
+    if feed is not None:
+        clips = (*clips, *_names(feed))
     made = render(clips, folder, compose.open_synthesiser(), compose.write_wav, _progress)
     print(f"{len(clips)} clips in {folder}, {made} of them made now.")
     return 0
 
 
-def _names(file: Path) -> tuple[Clip, ...]:
+def _names(feed: Path) -> tuple[Clip, ...]:
+    """The stops' names; those whose reading the feed does not tell are not spoken: a name is never guessed."""
     try:
-        return names_from(file.read_text(encoding="utf-8"), str(file))
-    except OSError as error:
-        raise Failure(f"{file}: cannot be read ({error.strerror}); give a TOML file of names and readings") from error
-    except ValueError as error:
-        raise Failure(str(error)) from error
+        contents, _ = compile_feed(open_feed(feed))
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+    return tuple(dict.fromkeys(name_clip(stop.name, stop.reading) for stop in contents.stops if stop.reading))
 
 
 def _progress(done: int, of: int) -> None:

@@ -1,6 +1,7 @@
 """The spoken words: made once, read right, and nothing kept that is not needed."""
 
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from drivers.devices.sound import Clip
 from drivers.devices.sound_clips import ClipFolder, write_wav
 from firmware import cli
 from firmware.compose import wordbook
-from firmware.words import EXAMPLE, all_clips, misread_from, misreadings, names_from, render, sentences
-from validator.feedback import said
+from firmware.words import EXAMPLE, all_clips, misread_from, misreadings, render, sentences
+from validator.feedback import name_clip, said
 from validator.messages import Message, Shown
 from validator.numbers_ja import clips
 
 WORDS = wordbook()
+
+needs_voice = pytest.mark.skipif(find_spec("pyopenjtalk") is None, reason="the extra 'voice' is not installed")
 
 
 class Parrot:
@@ -59,7 +62,7 @@ def test_another_voice_a_lost_file_or_a_spoilt_index_makes_clips_again(tmp_path:
 
 def test_a_clip_that_nobody_needs_any_more_is_removed(tmp_path: Path) -> None:
     parrot = Parrot()
-    (stop,) = names_from('"寺前" = "てらまえ"', "names.toml")
+    stop = name_clip("寺前", "てらまえ")
     rendered(tmp_path, parrot, stop)
     assert ClipFolder(tmp_path).samples(stop) == b"\1\0" * 4
     rendered(tmp_path, parrot)
@@ -97,14 +100,14 @@ def test_a_misreading_is_found_and_named() -> None:
     assert [(one.text, one.wanted, one.got) for one in misreadings(WORDS, parrot)] == [("残り", "ノコリ", "ザンリ")]
 
 
+@needs_voice
 def test_the_synthesiser_reads_every_clip_and_sentence_as_the_data_says(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("pyopenjtalk", reason="the extra 'voice' is not installed")
     assert cli.main(["words", "check"]) == 0
     assert "0 misread" in capsys.readouterr().out
 
 
+@needs_voice
 def test_the_synthesiser_reads_whole_amounts_as_our_clips_do() -> None:
-    pytest.importorskip("pyopenjtalk", reason="the extra 'voice' is not installed")
     from firmware.compose import open_synthesiser
     from validator.numbers_ja import Counter, reading
 
@@ -114,8 +117,8 @@ def test_the_synthesiser_reads_whole_amounts_as_our_clips_do() -> None:
             assert said(synthesiser.reading(f"{number}{counter.value}")) == reading(number, counter)
 
 
+@needs_voice
 def test_a_spoken_clip_starts_at_once_and_is_as_loud_as_the_others() -> None:
-    pytest.importorskip("pyopenjtalk", reason="the extra 'voice' is not installed")
     from firmware.compose import open_synthesiser
 
     synthesiser = open_synthesiser()
@@ -128,8 +131,8 @@ def test_a_spoken_clip_starts_at_once_and_is_as_loud_as_the_others() -> None:
         assert max(map(abs, samples)) <= 0.9 * 32_767
 
 
+@needs_voice
 def test_a_message_can_be_heard_in_the_workshop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("pyopenjtalk", reason="the extra 'voice' is not installed")
     assert cli.main(["words", "say", "paid", "points=100", "balance=1900", "-o", str(tmp_path / "a.wav")]) == 0
     assert capsys.readouterr().out.splitlines()[:2] == ["100ポイント、残り1900", "ヒャクポイントノコリセンキューヒャク"]
     assert (tmp_path / "a.wav").stat().st_size > 50_000
@@ -141,7 +144,7 @@ def test_a_message_can_be_heard_in_the_workshop(tmp_path: Path, capsys: pytest.C
         (["say", "paid", "points"], "'points' must be name=value"),
         (["say", "paid", "points=100"], "lacks balance"),
         (["say", "paid", "points=100", "balance=100000"], "cannot be spoken"),
-        (["render", "--names", "none.toml"], "none.toml: cannot be read"),
+        (["render", "--feed", "none.zip"], "none.zip: there is no such file"),
     ],
 )
 def test_what_was_asked_wrongly_is_one_sentence(arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,12 +152,6 @@ def test_what_was_asked_wrongly_is_one_sentence(arguments: list[str], fault: str
     error = capsys.readouterr().err
     assert fault in error
     assert len(error.splitlines()) == 1
-
-
-@pytest.mark.parametrize("text", ['"寺前" = 3', '"寺前" = ""', "寺前"])
-def test_a_name_without_a_reading_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"names\.toml: "):
-        names_from(text, "names.toml")
 
 
 def test_the_user_dictionary_is_words_and_readings() -> None:
