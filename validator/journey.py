@@ -11,8 +11,8 @@ the point:
        armed, except for the second person of an armed pair. A frightened rider who taps three times pays once.
     5. Where did the rider get on, and what does it cost? Then points first, the rest in cash, as the scheme says.
 
-"On the same trip" is looked up among PAID entries and those RESOLVED as paid. When a time cannot be compared (another boot, clock unset)
-the entry counts as inside the window: an unknown age must not take points.
+"On the same trip" is looked up among PAID entries, those RESOLVED as paid, and FREE ones. When a time cannot be compared (another boot,
+clock unset) the entry counts as inside the window: an unknown age must not take points.
 """
 
 from collections.abc import Sequence
@@ -79,14 +79,14 @@ class Scene:
 class Known:
     """What this terminal's ledger and lists know of a rider.
 
-    ``intent``: a debit of ours whose outcome is not booked. ``unknown``: UNKNOWN entries not yet resolved. ``paid``: PAID entries, and
-    those RESOLVED as paid, of the open trip. ``boarded``: OPEN on this trip. ``unpriced``: UNPRICED on this trip. ``blocked``: on the deny
-    list.
+    ``intent``: a debit of ours whose outcome is not booked. ``unknown``: UNKNOWN entries not yet resolved. ``rode``: entries of the open
+    trip, newest first, that need no second payment: PAID, RESOLVED as paid, FREE. ``boarded``: OPEN on this trip. ``unpriced``: UNPRICED
+    on this trip. ``blocked``: on the deny list.
     """
 
     intent: Intent | None = None
     unknown: Sequence[Entry] = ()
-    paid: Sequence[Entry] = ()
+    rode: Sequence[Entry] = ()
     boarded: Entry | None = None
     unpriced: Entry | None = None
     blocked: bool = False
@@ -211,12 +211,18 @@ class _Case:
 
     # ── 4. paid already ──
     def paid_before(self) -> Decision | None:
-        inside = [entry for entry in self.known.paid if self._inside_window(entry)]
+        inside = self._rode_before()
         if not inside or self._riders_due(inside) > 0:
             return None
+        if inside[0].kind is Kind.FREE:
+            return Decision(Event.PAID_BEFORE, Shown(Message.FREE))
         at = datetime.fromtimestamp(inside[0].when.utc_ms / 1000, self.scene.zone)
         values: dict[str, int | str] = {"hour": at.hour, "minute": at.minute, "balance": self.reading.balance}
         return Decision(Event.PAID_BEFORE, Shown(Message.ALREADY_PAID, values))
+
+    def _rode_before(self) -> list[Entry]:
+        """This card's rides on this trip that the operator's window still covers."""
+        return [entry for entry in self.known.rode if self._inside_window(entry)]
 
     def _riders_due(self, paid: Sequence[Entry]) -> int:
         """Riders still to be paid for: only an armed pair asks for more than what was paid."""
@@ -279,14 +285,16 @@ class _Case:
     def _riders_to_price(self) -> tuple[int, int]:
         """Adults and children still to be paid for: of an armed pair, those not paid before on this trip."""
         armed = self.scene.duty.armed
-        paid = [entry.fare for entry in self.known.paid if self._inside_window(entry)] if armed.riders >= PAIR else []
+        paid = [entry.fare for entry in self._rode_before()] if armed.riders >= PAIR else []
         children = min(max(0, armed.children - sum(fare.children for fare in paid)), armed.riders)
         adults = max(0, armed.riders - sum(fare.adults + fare.children for fare in paid) - children)
         return (adults, children) if adults + children else (armed.adults, armed.children)
 
     def _charged(self, priced: Priced) -> Decision:
         policy = self.tariff.operator.policy(self.scene.duty.trip.route if self.scene.duty.trip else "")
-        question = Question(priced.yen, priced.holder, self.reading.balance, self.scene.day, policy.lines)
+        # Who pays for a second person now is not riding free a second time: the holder's own ride is booked already.
+        holder = 0 if self._rode_before() else priced.holder
+        question = Question(priced.yen, holder, self.reading.balance, self.scene.day, policy.lines)
         due = self.tariff.scheme.decide(question)
         adults, children = self._riders_to_price()
         fare = Fare(priced.yen, due.points, due.cash, adults, children)

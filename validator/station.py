@@ -364,7 +364,7 @@ class Station:
         return Known(
             intent=ledger.intent_of(rider),
             unknown=ledger.unknown_of(rider),
-            paid=[entry for entry in on_run if entry.counts_as_paid],
+            rode=[entry for entry in on_run if entry.counts_as_paid or entry.kind is Kind.FREE],
             boarded=_newest(on_run, Kind.OPEN),
             unpriced=_newest(on_run, Kind.UNPRICED),
             blocked=self.equipment.blocked(rider),

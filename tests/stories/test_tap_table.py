@@ -239,6 +239,7 @@ def a_free_line_does_not_write_the_card(stage: Stage) -> None:
     card = stage.town.card()
     before = counters(card)
     assert bus.touch(card) == [Message.SEEN, Message.FREE]
+    assert bus.touch(card) == [Message.SEEN, Message.FREE]
     assert bus.kinds(card) == [Kind.FREE]
     assert counters(card) == before
 
