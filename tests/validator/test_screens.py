@@ -77,6 +77,7 @@ def large_numbers() -> list[Feedback]:
         "cash": 12_345,
         "fare": 12_345,
         "ticket": 99,
+        "number": 99,
         "hour": 23,
         "minute": 59,
         "stop": "みなと町総合福祉センター前",
