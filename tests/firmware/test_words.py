@@ -1,6 +1,8 @@
 """The spoken words: made once, read right, and nothing kept that is not needed."""
 
 import struct
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from drivers.devices.sound import Clip
 from drivers.devices.sound_clips import ClipFolder, write_wav
 from firmware import cli
-from firmware.compose import wordbook
+from firmware.compose import ROOT, wordbook
 from firmware.words import EXAMPLE, all_clips, misread_from, misreadings, render, sentences
 from validator.feedback import name_clip, said
 from validator.messages import Message, Shown
@@ -161,3 +163,13 @@ def test_the_user_dictionary_is_words_and_readings() -> None:
         misread_from('[misread]\n"挿入口" = 3', "d.toml")
     with pytest.raises(ValueError, match=r"d\.toml: "):
         misread_from("[misread", "d.toml")
+
+
+@needs_voice
+def test_a_misread_word_can_be_taught() -> None:
+    script = """
+from drivers.devices.speech_openjtalk import OpenJTalk
+assert OpenJTalk({}).reading("挿入口") == "ソーニューコー"
+assert OpenJTalk({"挿入口": "ソーニューグチ"}).reading("挿入口") == "ソーニューグチ"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
