@@ -92,16 +92,21 @@ class Check:
     def __init__(self, start: Head, device: int, epoch: int, remembered: Iterable[Head] = (), limit: int = 20) -> None:
         self.findings: list[Finding] = []
         self.count = 0
-        self.head = start
+        self._seq, self._hash = start
         self._device = device
         self._epoch = epoch
         self._remembered = {head.seq: head.hash for head in remembered}
         self._limit = limit
 
+    @property
+    def head(self) -> Head:
+        """The last row taken."""
+        return Head(self._seq, self._hash)
+
     def take(self, link: Link) -> Entry | None:
         """Check the next row; return its entry, or None when it cannot be believed."""
         seq, data, claimed, _, _ = link
-        expected = self.head.seq + 1
+        expected = self._seq + 1
         if seq < expected:
             self._found(Fault.REPEATED, seq, seq)
             return None
@@ -110,19 +115,19 @@ class Check:
         if seq > expected:
             # The hash before is unknown now, so only the rows that follow can vouch for this one.
             self._found(Fault.MISSING, expected, seq - 1)
-        elif follow(self.head.hash, data) != claimed:
+        elif follow(self._hash, data) != claimed:
             self._found(Fault.CHANGED, seq, seq)
             entry = None
         if seq in self._remembered and self._remembered[seq] != claimed:
             self._found(Fault.REWRITTEN, seq, seq)
-        self.head = Head(seq, claimed)
+        self._seq, self._hash = seq, claimed
         return entry
 
     def close(self) -> list[Finding]:
         """Say that there are no more rows; return all findings."""
         promised = max(self._remembered, default=0)
-        if promised > self.head.seq:
-            self._found(Fault.CUT, self.head.seq + 1, promised)
+        if promised > self._seq:
+            self._found(Fault.CUT, self._seq + 1, promised)
         return self.findings
 
     def _entry(self, link: Link) -> Entry | None:
