@@ -1,107 +1,317 @@
-"""What the laws say about a finished day: verdicts over ledgers, cards and what was said (pure).
+"""The laws of a bus tap, put as questions to what a day leaves behind (pure).
 
-Each function looks at what is left when everything is over and answers with what is wrong, one sentence each; nothing means that the law
-held as far as these things can show it. A law that nothing here could show is no verdict at all: ``Verdict.held`` is then None.
+A day leaves four things: the ledgers of its vehicles, the cards with what was ever written on their registers, what was shown and said, and
+texts (logs, files). The functions here join them and answer with a verdict. The proofs call them after each of thousands of days, the demo
+prints the same verdicts after its morning, so that nobody's promise is checked by a friendlier copy of the rule.
+
+Law 1 is a joining of two witnesses. A card's register can only be counted down, so each step of it is one debit (or one torn write); every
+step must be *claimed* by exactly one ledger, and what a ledger books as paid must be a step. A claim is a PAID entry, an UNKNOWN with what
+became of it, or an intent that is still open: the last two are the named ways of not knowing. A torn write may leave anything in the
+register; then it is enough that somebody names it. Which rides were paid twice is asked separately, and of the riders: as many as the
+driver had armed when the card was laid down, and no more.
+
+Laws 4, 7, 8 and 9 are not questions to a bus's day; they have proofs of their own.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from ledger.entry import Entry, Kind
+from drivers.cards.purse import Counters
+from drivers.devices.clock import ClockState
+from ledger.entry import Entry, Intent, Kind, Outcome, Place, Versions, When
 from validator.messages import Message, Shown
 
+ENDS_SILENTLY = frozenset({Message.SEEN})
+"""A tick and amber light alone are no answer."""
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One law: its number, its short text, whether it held (None: not shown), and why one can say so."""
-
-    number: int
-    text: str
-    held: bool | None
-    why: str
+_PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH})
+_WINDOW_UNIT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Purse:
-    """What a card says when everything is over: points granted, points spent, debits counted."""
+class Book:
+    """One vehicle's ledger at the end of the day: its entries in order, and the debits whose outcome is not booked."""
 
-    granted: int
-    spent: int
-    debits: int
+    device: int
+    entries: tuple[Entry, ...]
+    intents: tuple[Intent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardStory:
+    """What a card's register held, oldest first, each value once (16 bytes of block REG)."""
+
+    rider: bytes
+    registers: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message, and how far the ledger had come (seq of its last entry) when it was sent."""
+    """One thing shown and said. ``newest``: the last entry that stood in the vehicle's ledger at this moment."""
 
+    device: int
     shown: Shown
-    ledger_seq: int
+    newest: Entry | None
 
 
-SAYS_PAID = frozenset(
-    {Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH, Message.RECOVERED, Message.FREE, Message.BOARDED}
-)
-"""A green light or a "go on": what must be durable before it is said."""
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing a person did, and what followed.
 
-_BOOKED = frozenset({Kind.PAID, Kind.FREE, Kind.OPEN, Kind.RESOLVED})
+    ``riders``: whose cards were laid down (empty for a key). ``place`` and ``armed``: the run, and how many people the driver had armed.
+    ``said``: the messages that followed; ``standing``: what the screen shows at the end. ``excused``: nobody can have answered: the power
+    was off, or the card was gone before the reader had heard it.
+    """
 
-
-def named_unknown(entries: Iterable[Entry]) -> list[Entry]:
-    """UNKNOWN entries that nothing has resolved yet."""
-    kept = list(entries)
-    resolved = {(entry.device, entry.epoch, entry.ref) for entry in kept if entry.kind is Kind.RESOLVED}
-    return [entry for entry in kept if entry.kind is Kind.UNKNOWN and (entry.device, entry.epoch, entry.seq) not in resolved]
-
-
-def purse_against_ledger(entries: Sequence[Entry], purses: Mapping[bytes, Purse]) -> list[str]:
-    """Law 1, the sum: what left each card is what the ledgers booked, but for a named UNKNOWN. ``purses``: by rider."""
-    booked: dict[bytes, list[int]] = defaultdict(list)
-    for entry in entries:
-        if entry.counts_as_paid and entry.medium is not None and entry.fare.points:
-            booked[entry.medium.rider].append(entry.fare.points)
-    unsure = {entry.medium.rider for entry in named_unknown(entries) if entry.medium is not None}
-    return [
-        f"a card spent {purse.spent} points in {purse.debits} debits, and {sum(booked[rider])} in {len(booked[rider])} are booked"
-        for rider, purse in purses.items()
-        if (sum(booked[rider]), len(booked[rider])) != (purse.spent, purse.debits) and rider not in unsure
-    ]
+    device: int
+    what: str
+    place: Place
+    armed: int = 1
+    riders: tuple[bytes, ...] = ()
+    said: tuple[Message, ...] = ()
+    standing: Message | None = None
+    excused: bool = False
 
 
-def paid_twice(entries: Sequence[Entry]) -> list[str]:
-    """Law 1, the ride: nobody paid for the same person on the same run twice; a pair may pay in two touches."""
-    runs: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.counts_as_paid and entry.medium is not None:
-            place = entry.place
-            runs[entry.medium.rider, place.vehicle, place.trip, place.service_day, place.shift].append(entry)
-    return [
-        f"a card paid {len(paid)} times on trip {paid[0].place.trip} for one person"
-        for paid in runs.values()
-        if len(paid) > 1 and not any(entry.fare.adults + entry.fare.children > 1 for entry in paid)
-    ]
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a law was held, and if not, the first things that broke it."""
+
+    number: int
+    text: str
+    held: bool
+    why: str = ""
 
 
-def said_too_early(said: Sequence[Said], entries: Sequence[Entry]) -> list[str]:
-    """Law 2: each "paid" (or "go on") was said when one more entry of that kind was in the ledger. ``said``: of one ledger, in order."""
-    booked = [entry.seq for entry in entries if entry.kind in _BOOKED]
-    faults: list[str] = []
-    count = 0
-    for one in said:
-        if one.shown.message not in SAYS_PAID:
+def charged_once(books: Sequence[Book], cards: Sequence[CardStory], acts: Sequence[Act], window_min: int) -> Verdict:
+    """Law 1. ``window_min``: the operator's minutes within which the same card on the same run never pays again by itself."""
+    return _verdict(
+        1,
+        "Charged once: a ride is paid once or not at all, and which of the two is known",
+        _Charges(books, cards, acts, window_min).faults(),
+    )
+
+
+def durable_before_ok(books: Sequence[Book], said: Sequence[Said]) -> Verdict:
+    """Law 2: what was said to be paid, free, boarded or found paid stood in the ledger when it was said."""
+    return _verdict(2, "Durable before OK: no green light before the entry is on the disk", _premature(books, said))
+
+
+def never_silent(acts: Sequence[Act]) -> Verdict:
+    """Law 3: each touch and each key is followed by a message, or by a screen that says why not."""
+    return _verdict(3, "Never silent: every touch and every key ends in light, sound and word", _silences(acts))
+
+
+def dated_rules(books: Sequence[Book], rules: Versions) -> Verdict:
+    """Law 5, as far as a ledger can show it: every entry names the table, the scheme and the operator's file that decided it."""
+    return _verdict(5, "Rules are dated data: every entry names the versions that decided it", _unnamed_rules(books, rules))
+
+
+def no_secrets(texts: Mapping[str, bytes], secrets: Mapping[str, bytes]) -> Verdict:
+    """Law 6: none of the ``secrets`` (what it is, its bytes) stands in any of the ``texts`` (where, bytes), raw or in hexadecimal."""
+    return _verdict(6, "Nobody's secret stays on a terminal: no card number and no key in ledger, log or message", _leaks(texts, secrets))
+
+
+def _verdict(number: int, text: str, faults: Iterator[str]) -> Verdict:
+    first = next(faults, None)
+    return Verdict(number, text, first is None, first or "")
+
+
+# --- law 1 --------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a ledger says of one debit. ``sure``: it was booked as paid."""
+
+    entry: Entry
+    device: int
+    sure: bool
+
+    @property
+    def step(self) -> tuple[bytes, bytes]:
+        medium = self.entry.medium
+        if medium is None or medium.before is None or medium.after is None:
+            return b"", b""
+        return medium.before.reg_block(), medium.after.reg_block()
+
+    @property
+    def name(self) -> str:
+        number = f"entry {self.entry.seq}" if self.entry.seq else "an open intent"
+        return f"{number} of device {self.device}"
+
+
+_Ride = tuple[int, bytes, str, int, int]
+
+
+def _ride(device: int, rider: bytes, place: Place) -> _Ride:
+    return device, rider, place.trip, place.service_day, place.shift
+
+
+@dataclass(frozen=True, slots=True)
+class _Charges:
+    books: Sequence[Book]
+    cards: Sequence[CardStory]
+    acts: Sequence[Act]
+    window_min: int
+
+    def faults(self) -> Iterator[str]:
+        claims: dict[bytes, list[_Claim]] = defaultdict(list)
+        for book in self.books:
+            yield from _resolved_twice(book)
+            for claim in _claims(book):
+                claims[_rider(claim.entry)].append(claim)
+        stories = {card.rider: card for card in self.cards}
+        for rider, of_rider in claims.items():
+            if rider not in stories and any(claim.entry.fare.points for claim in of_rider):
+                yield f"{of_rider[0].name} names a card that nobody has"
+        done: list[_Claim] = []
+        for rider, card in stories.items():
+            taking = [claim for claim in claims[rider] if claim.entry.fare.points]
+            yield from _unclaimed(card, taking)
+            steps = set(pairwise(card.registers))
+            yield from (
+                f"{claim.name} books {_points(claim)} that the card never gave"
+                for claim in taking
+                if claim.sure and claim.step not in steps
+            )
+            done += [claim for claim in claims[rider] if claim.step in steps or (claim.sure and not claim.entry.fare.points)]
+        yield from self._paid_again(done)
+
+    def _paid_again(self, done: Sequence[_Claim]) -> Iterator[str]:
+        rides: dict[_Ride, list[_Claim]] = defaultdict(list)
+        for claim in done:
+            rides[_ride(claim.device, _rider(claim.entry), claim.entry.place)].append(claim)
+        allowed: dict[_Ride, int] = defaultdict(lambda: 1)
+        for act in self.acts:
+            for rider in act.riders:
+                ride = _ride(act.device, rider, act.place)
+                allowed[ride] = max(allowed[ride], act.armed)
+        for ride, claims in rides.items():
+            for at, claim in enumerate(claims):
+                riders = sum(_people(one.entry) for one in claims[: at + 1] if self._inside(one.entry.when, claim.entry.when))
+                if riders > allowed[ride]:
+                    yield f"{claim.name} pays for {riders} riders on one ride where the driver armed {allowed[ride]}"
+
+    def _inside(self, then: When, now: When) -> bool:
+        window_ms = self.window_min * _WINDOW_UNIT_MS
+        if then.boot == now.boot:
+            return now.mono_ms - then.mono_ms <= window_ms
+        if ClockState.UNSET in (then.clock, now.clock):
+            return True
+        return now.utc_ms - then.utc_ms <= window_ms
+
+
+def _unclaimed(card: CardStory, claims: Sequence[_Claim]) -> Iterator[str]:
+    for before, after in pairwise(card.registers):
+        if not _is_debit(before, after):
+            if not any(claim.step[0] == before for claim in claims):
+                yield "a torn register that no ledger names"
             continue
-        count += 1
-        if sum(seq <= one.ledger_seq for seq in booked) == 0:
-            faults.append(f"'{one.shown.message.value}' was said (the {count}th such) before anything was booked")
-    return faults
+        claiming = [claim for claim in claims if claim.step == (before, after)]
+        if not claiming:
+            yield f"a debit of {_taken(before, after)} points on a card that no ledger names"
+        if len(claiming) > 1:
+            yield f"one debit of {_taken(before, after)} points is claimed by {' and '.join(claim.name for claim in claiming)}"
 
 
-def gaps(entries: Sequence[Entry]) -> list[str]:
-    """Law 4: a ledger's numbers run from 1 without a gap or a repetition. ``entries``: of one ledger, in order."""
-    return [f"entry {place} is missing or repeated" for place, entry in enumerate(entries, 1) if entry.seq != place][:1]
+def _claims(book: Book) -> Iterator[_Claim]:
+    resolved = {entry.ref: entry.outcome for entry in book.entries if entry.kind is Kind.RESOLVED}
+    for entry in book.entries:
+        match entry.kind, resolved.get(entry.seq):
+            case Kind.PAID, _:
+                yield _Claim(entry, book.device, sure=True)
+            case Kind.UNKNOWN, None:
+                yield _Claim(entry, book.device, sure=False)
+            case Kind.UNKNOWN, Outcome.PAID:
+                yield _Claim(entry, book.device, sure=True)
+            case _:
+                pass
+    yield from (_Claim(intent.entry, book.device, sure=False) for intent in book.intents)
 
 
-def secrets_in(contents: Mapping[str, bytes], secrets: Sequence[bytes]) -> list[str]:
-    """Law 6: names of the ``contents`` that hold one of the ``secrets``, as bytes or as hex digits in either case."""
-    shapes = [shape for secret in secrets for shape in (secret, secret.hex().encode(), secret.hex().upper().encode())]
-    return [f"{name} holds a card's number or a key" for name, content in contents.items() if any(shape in content for shape in shapes)]
+def _resolved_twice(book: Book) -> Iterator[str]:
+    seen: set[int] = set()
+    for entry in book.entries:
+        if entry.kind is Kind.RESOLVED and entry.ref in seen:
+            yield f"entry {entry.ref} of device {book.device} was resolved twice"
+        if entry.kind is Kind.RESOLVED:
+            seen.add(entry.ref)
+
+
+def _is_debit(before: bytes, after: bytes) -> bool:
+    old, new = Counters.parse(before, bytes(3)), Counters.parse(after, bytes(3))
+    return new.regb == old.regb - 1 and new.rega < old.rega
+
+
+def _taken(before: bytes, after: bytes) -> int:
+    return Counters.parse(before, bytes(3)).rega - Counters.parse(after, bytes(3)).rega
+
+
+def _points(claim: _Claim) -> str:
+    return f"{claim.entry.fare.points} points"
+
+
+def _people(entry: Entry) -> int:
+    return entry.fare.adults + entry.fare.children
+
+
+def _rider(entry: Entry) -> bytes:
+    return entry.medium.rider if entry.medium else b""
+
+
+# --- laws 2, 3, 5, 6 ----------------------------------------------------------------------------------------------------------------------
+
+
+def _premature(books: Sequence[Book], said: Sequence[Said]) -> Iterator[str]:
+    paid = {book.device: [entry.seq for entry in book.entries if entry.counts_as_paid] for book in books}
+    last: dict[int, Shown] = {}
+    boarded: set[int] = set()
+    for one in said:
+        message, newest = one.shown.message, one.newest
+        if message in _PAYING | {Message.FREE, Message.RECOVERED} and last.get(one.device) != one.shown:
+            if newest is None or not _backs(newest, one.shown):
+                yield f"device {one.device} said '{message.value}' before it was in its ledger"
+            last[one.device] = one.shown
+        if message is Message.BOARDED:
+            if not (newest is not None and newest.kind is Kind.OPEN) and one.device not in boarded:
+                yield f"device {one.device} said 'boarded' before it was in its ledger"
+            boarded.add(one.device)
+        if message is Message.ALREADY_PAID and not any(newest is not None and seq <= newest.seq for seq in paid.get(one.device, [])):
+            yield f"device {one.device} said 'already paid' and nothing was"
+
+
+def _backs(entry: Entry, shown: Shown) -> bool:
+    """The entry is the one of which ``shown`` speaks."""
+    if shown.message is Message.FREE:
+        return entry.kind is Kind.FREE
+    if entry.kind is not Kind.PAID or entry.fare.points != shown.values.get("points"):
+        return False
+    return shown.message is Message.RECOVERED or entry.fare.cash == shown.values.get("cash")
+
+
+def _silences(acts: Sequence[Act]) -> Iterator[str]:
+    for act in acts:
+        answered = any(message not in ENDS_SILENTLY for message in act.said) or act.standing is Message.OUT_OF_ORDER
+        if not answered and not act.excused:
+            yield f"device {act.device}: after '{act.what}' nothing was said"
+
+
+def _unnamed_rules(books: Sequence[Book], rules: Versions) -> Iterator[str]:
+    expected = (rules.table, rules.scheme, rules.operator, rules.software, rules.rider_key)
+    for book in books:
+        for entry in book.entries:
+            versions = entry.versions
+            named = (versions.table, versions.scheme, versions.operator, versions.software, versions.rider_key)
+            if named != expected or (entry.medium is not None and not versions.card_key):
+                yield f"entry {entry.seq} of device {book.device} does not name the rules that decided it"
+
+
+def _leaks(texts: Mapping[str, bytes], secrets: Mapping[str, bytes]) -> Iterator[str]:
+    forms = [(what, form) for what, secret in secrets.items() for form in (secret, secret.hex().encode(), secret.hex().upper().encode())]
+    for place, text in texts.items():
+        for what, form in forms:
+            if form in text:
+                yield f"{what} stands in {place}"
