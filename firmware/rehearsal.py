@@ -8,19 +8,21 @@ one virtual clock, so that a morning takes as long as the computer needs, and th
 import hashlib
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from drivers.cards import issuing
 from drivers.cards.purse import Counters
+from drivers.devices.clock import ClockState, Instant
 from drivers.devices.keypad import DriverKey, KeyPress
 from drivers.emulated.air import Air
 from drivers.emulated.clock import VirtualClock
 from drivers.emulated.held_card import HeldCard
 from drivers.emulated.line import ChipLine
-from drivers.emulated.lite_s_card import REG, Delay, LiteSCard, Traits, blank_memory
+from drivers.emulated.lite_s_card import CK, REG, Delay, LiteSCard, Traits, blank_memory
 from drivers.emulated.pn532_chip import Pn532Chip
 from drivers.readers.pn532 import Pn532
 from drivers.vault_file import DeskVaultFile, VaultFile, demo_keys
@@ -29,8 +31,10 @@ from fares import scheme as schemes
 from fares.files import open_feed
 from fares.operator import load as load_operator
 from fares.table import FareTable, Trip, pack
-from firmware import VERSION
+from firmware import VERSION, laws
+from firmware.laws import Act, Book, CardStory, Said, Verdict
 from ledger.entry import Entry, Kind, Versions
+from ledger.errors import LedgerError
 from ledger.store import Settings, Store
 from validator.journey import Tariff
 from validator.messages import Message, Shown
@@ -59,13 +63,19 @@ def tariff(town: Path = TOWN, scheme: Path = SCHEME) -> Tariff:
 
 @dataclass(slots=True)
 class Heard:
-    """What a rider saw and heard, with the time: a ``validator.messages.Presenter``."""
+    """What a rider saw and heard, with the time: a ``validator.messages.Presenter``.
+
+    ``newest``: asked at each message for the ledger's last entry; the answers are ``stood``, one for each that was ``shown``.
+    """
 
     now_ms: Callable[[], int]
+    newest: Callable[[], Entry | None] = lambda: None
     shown: list[tuple[int, Shown]] = field(default_factory=list[tuple[int, Shown]])
+    stood: list[Entry | None] = field(default_factory=list[Entry | None])
 
     def show(self, shown: Shown) -> None:
         self.shown.append((self.now_ms(), shown))
+        self.stood.append(self.newest())
 
     def since(self, count: int) -> list[Message]:
         """The messages after the first ``count``."""
@@ -88,6 +98,35 @@ class Keys:
         return pressed
 
 
+class VehicleClock:
+    """One vehicle's own clocks (``drivers.devices.clock.Clock``): time passes as in the town, but the wall clock may be wrong.
+
+    ``error_ms`` is how far it goes ahead of the town's. ``boot`` and the monotonic count begin anew with each start.
+    """
+
+    def __init__(self, town: VirtualClock) -> None:
+        self._town = town
+        self._started_ns = town.monotonic_ns()
+        self.boot = 1
+        self.state = ClockState.NTP
+        self.error_ms = 0
+
+    def restart(self) -> None:
+        """The vehicle starts again."""
+        self.boot += 1
+        self._started_ns = self._town.monotonic_ns()
+
+    def now(self) -> Instant:
+        since_ms = (self._town.monotonic_ns() - self._started_ns) // 1_000_000
+        return Instant(self.boot, since_ms, self._town.utc_ms + self.error_ms, self.state)
+
+    def monotonic_ns(self) -> int:
+        return self._town.monotonic_ns()
+
+    def sleep_until_ns(self, deadline_ns: int) -> None:
+        self._town.sleep_until_ns(deadline_ns)
+
+
 class Town:
     """Cards, a desk and vehicles that share one clock and one set of (public, demo) keys."""
 
@@ -99,6 +138,8 @@ class Town:
         self.keys = demo_keys(seed)
         self.desk = DeskVaultFile(self.keys)
         self.cards: list[LiteSCard] = []
+        self.vehicles: list[Vehicle] = []
+        self._registers: dict[bytes, list[bytes]] = {}
         self.rows: Table = TABLE
         self._drawn = 0
 
@@ -120,7 +161,14 @@ class Town:
             issuing.grant(held, desk, desk.grants, self.random, key_id=desk.issuer_id, fiscal_year=FISCAL_YEAR, points=points)
         card.field_off()
         self.cards.append(card)
+        self._registers[card.idm] = [card.memory.blocks[REG]]
+        card.on_write = self._written
         return card
+
+    def _written(self, card: LiteSCard) -> None:
+        registers, now = self._registers[card.idm], card.memory.blocks[REG]
+        if registers[-1] != now:
+            registers.append(now)
 
     def rider(self, card: LiteSCard) -> bytes:
         """A card's pseudonym."""
@@ -135,6 +183,44 @@ class Town:
         """A vehicle with a new ledger, its shift open, its first trip not."""
         return Vehicle(self, name, terminal, self.trips(route))
 
+    # ── what is left of the day ──
+
+    def verdicts(self, texts: Mapping[str, bytes] | None = None) -> list[Verdict]:
+        """How laws 1, 2, 3, 5 and 6 stand. ``texts``: more places where no secret may stand, such as the log."""
+        books = [vehicle.book() for vehicle in self.vehicles]
+        acts = [act for vehicle in self.vehicles for act in vehicle.acts]
+        said = [one for vehicle in self.vehicles for one in vehicle.said()]
+        cards = [CardStory(self.rider(card), tuple(self._registers[card.idm])) for card in self.cards]
+        places = dict(texts or {})
+        for vehicle in self.vehicles:
+            places |= vehicle.texts()
+        return [
+            laws.charged_once(books, cards, acts, self.tariff.operator.already_paid_min),
+            laws.durable_before_ok(books, said),
+            laws.never_silent(acts),
+            laws.dated_rules(books, self.versions()),
+            laws.no_secrets(places, self.secrets()),
+        ]
+
+    def versions(self) -> Versions:
+        """What every entry of this town names."""
+        rules = self.tariff
+        return Versions(
+            table=rules.table.digest,
+            scheme=rules.scheme.digest,
+            operator=rules.operator.digest,
+            software=VERSION,
+            rider_key=self.desk.rider_key_version,
+        )
+
+    def secrets(self) -> dict[str, bytes]:
+        """What may stand nowhere: card numbers, card keys, the town's keys."""
+        found = {"the rider key": self.keys.rider, "a card master key": self.keys.cards[0].master}
+        found |= {f"the private key of issuer {issuer.id}": issuer.private for issuer in self.keys.issuers}
+        for number, card in enumerate(self.cards, 1):
+            found |= {f"the number of card {number}": card.idm, f"the key of card {number}": card.memory.blocks[CK]}
+        return found
+
 
 class Vehicle:
     """One validator on twins. Everything a person does to it is a method: lay a card, lift it, press a key, cut the power."""
@@ -145,16 +231,18 @@ class Vehicle:
         self.terminal = terminal
         self.trips = trips
         self.path = town.folder / f"{name}.ledger"
+        self.clock = VehicleClock(town.clock)
         self.air = Air(seed=town.seed)
         self.chip = Pn532Chip(self.air)
         self.line = ChipLine(self.chip, town.clock, on_traffic=self._traffic)
         self._plans: list[tuple[int, Callable[[], None]]] = []
-        self.reader = Pn532(f"twin:{name}", self.line.reopen, town.clock.monotonic_ns, baud=LINE_RATE)
-        self.heard = Heard(lambda: town.clock.monotonic_ns() // 1_000_000)
+        self.heard = Heard(lambda: town.clock.monotonic_ns() // 1_000_000, self._newest)
         self.keys = Keys()
+        self.acts: list[Act] = []
         self.denied: set[bytes] = set()
         Store.create(self.path, device=terminal, epoch=int.from_bytes(town.random(6), "big"), settings=SMALL_LEDGER).close()
         self.boots = 0
+        town.vehicles.append(self)
         self.start()
 
     def start(self) -> None:
@@ -162,6 +250,7 @@ class Vehicle:
         town = self.town
         self.boots += 1
         self.store = Store.open(self.path, device=self.terminal, settings=SMALL_LEDGER)
+        self.reader = Pn532(f"twin:{self.name}", self.line.reopen, town.clock.monotonic_ns, baud=LINE_RATE)
         vault = VaultFile(town.keys.for_terminal(town.random(32)))
         equipment = Equipment(
             reader=self.reader,
@@ -170,21 +259,14 @@ class Vehicle:
             ledger=self.store,
             presenter=self.heard,
             keypad=self.keys,
-            clock=town.clock,
+            clock=self.clock,
             random=town.random,
             blocked=self.denied.__contains__,
         )
         rules = town.tariff
-        versions = Versions(
-            table=rules.table.digest,
-            scheme=rules.scheme.digest,
-            operator=rules.operator.digest,
-            software=VERSION,
-            rider_key=vault.rider_key_version,
-        )
         duty = resume(rules.operator.id, self.name, self.trips, self.store.last)
         self.reader.revive()
-        self.station = Station(equipment, Terms(rules, self.terminal, ZONE, versions), duty, town.rows)
+        self.station = Station(equipment, Terms(rules, self.terminal, ZONE, town.versions()), duty, town.rows)
         self.station.open_shift()
 
     def crash(self) -> None:
@@ -197,8 +279,19 @@ class Vehicle:
             if not file.name.endswith("-shm"):
                 shutil.copy(file, self.path.parent / file.name.replace(before.name, self.path.name))
         self.store.close()
-        self.town.clock.boot += 1
+        self._plans.clear()
+        self.clock.restart()
         self.start()
+
+    def cut_power(self) -> None:
+        """The whole vehicle loses power, the reader and the card in its field too; then all of it starts again."""
+        self.chip.restart(self.town.clock.monotonic_ns())
+        self.crash()
+
+    def turn_off(self) -> None:
+        """The ordered way: no more taps, what is unknown is named, the end is recorded; then the vehicle starts again."""
+        self.station.close_shift(Kind.POWER_LOSS)
+        self.cut_power()
 
     def after_commands(self, count: int, act: Callable[[], None]) -> None:
         """Let something happen as soon as the reader has been sent ``count`` more commands (a poll is one)."""
@@ -214,12 +307,13 @@ class Vehicle:
 
     def press(self, *keys: DriverKey | int) -> None:
         """The driver's keys; a number is its digits."""
-        for key in keys:
-            digits = str(key) if isinstance(key, int) else ""
-            self.keys.waiting.extend(KeyPress(DriverKey.DIGIT, int(digit)) for digit in digits)
-            if isinstance(key, DriverKey):
-                self.keys.waiting.append(KeyPress(key))
-        self.turn()
+        with self.noted(" ".join(key.value if isinstance(key, DriverKey) else str(key) for key in keys)):
+            for key in keys:
+                digits = str(key) if isinstance(key, int) else ""
+                self.keys.waiting.extend(KeyPress(DriverKey.DIGIT, int(digit)) for digit in digits)
+                if isinstance(key, DriverKey):
+                    self.keys.waiting.append(KeyPress(key))
+            self.turn()
 
     def ride_to(self, call: int) -> None:
         """Open a trip if none is, and go on to its stop number ``call`` (from 0)."""
@@ -240,15 +334,51 @@ class Vehicle:
     def touch(self, *cards: LiteSCard) -> list[Message]:
         """Lay cards down, let the station turn, lift them; the messages that were shown meanwhile."""
         before = len(self.heard.shown)
-        for card in cards:
-            self.air.lay(card)
-        self.turn()
-        for card in cards:
-            self.air.lift(card.idm)
-        self.turn(TURNS_TO_EMPTY)
+        with self.noted("a card is laid down", *cards):
+            for card in cards:
+                self.air.lay(card)
+            self.turn()
+            for card in cards:
+                self.air.lift(card.idm)
+            self.turn(TURNS_TO_EMPTY)
         return self.heard.since(before)
 
+    @contextmanager
+    def noted(self, what: str, *cards: LiteSCard) -> Generator[None]:
+        """Remember what is done inside, and what was said to it, for law 3 (and what was armed, for law 1).
+
+        Whoever ends it by an exception (the power goes) is excused.
+        """
+        duty, before = self.station.duty, len(self.heard.shown)
+        riders = tuple(self.town.rider(card) for card in cards)
+        act = Act(self.terminal, what, duty.place(), duty.armed.riders, riders, excused=True)
+        self.acts.append(act)
+        at = len(self.acts) - 1
+        yield
+        standing = self.heard.last().message if self.heard.shown else None
+        self.acts[at] = replace(act, said=tuple(self.heard.since(before)), standing=standing, excused=False)
+
     # ── the books ──
+
+    def book(self) -> Book:
+        """The ledger as the laws see it."""
+        return Book(self.terminal, tuple(self.entries()), tuple(self.store.intents()))
+
+    def said(self) -> list[Said]:
+        """Everything that was shown, with the entry that stood last in the ledger then."""
+        return [Said(self.terminal, shown, stood) for (_, shown), stood in zip(self.heard.shown, self.heard.stood, strict=True)]
+
+    def texts(self) -> dict[str, bytes]:
+        """Everything this vehicle keeps: its ledger's files, byte by byte, and its messages."""
+        files = {f"file {file.name}": file.read_bytes() for file in self.path.parent.glob(f"{self.path.name}*") if file.is_file()}
+        messages = "\n".join(f"{shown.message.value} {shown.values}" for _, shown in self.heard.shown)
+        return {**files, f"the messages of {self.name}": messages.encode()}
+
+    def _newest(self) -> Entry | None:
+        with suppress(LedgerError):
+            seq = self.store.head().seq
+            return next(iter(self.store.after(seq - 1, 1)), None)
+        return None
 
     def entries(self) -> list[Entry]:
         """Everything in the ledger."""
@@ -271,7 +401,8 @@ def _issue(held: HeldCard, desk: DeskVaultFile, random: Callable[[int], bytes]) 
         while True:
             next(steps)
     except StopIteration as end:
-        return end.value
+        issued: issuing.Issued = end.value
+        return issued
 
 
 def counters(card: LiteSCard) -> Counters:
