@@ -45,7 +45,6 @@ from ledger.errors import Full, LedgerBusy, LedgerError, LedgerUnreadable, Malfo
 SCHEMA_VERSION = 1
 _APPLICATION = 0x4B415A31  # "KAZ1", in the header of the file
 _PAGE = 4096
-_BUSY_MS = 2000
 _LOOKS = 3
 _NO_ROOM = 64 * _PAGE
 _RECENT = 16
@@ -96,6 +95,7 @@ class Settings:
     log_bytes: int = 2 * 1024 * 1024
     low_space_bytes: int = 32 * 1024 * 1024
     ballast_bytes: int = 4 * 1024 * 1024
+    busy_ms: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +395,7 @@ class Store:
             if new is not None:
                 self._claim(new)
             self._start()
+            self._keep_ballast()
             begun = True
         except apsw.Error as error:
             raise _unreadable(self._path, error) from error
@@ -427,7 +428,6 @@ class Store:
         self._make_room(connection)
         if memory.head != self._head:
             self._remember(Memory(memory.epoch, self._head))
-        self._keep_ballast()
 
     def _unremembered(self) -> LedgerError:
         if self._beside.database_bytes() == 0:
@@ -440,7 +440,7 @@ class Store:
         name = f"file:{quote(self._path)}?psow={int(given.powersafe_overwrite)}"
         connection = cast("_Database", apsw.Connection(name, flags, given.vfs))
         self._connection = connection
-        connection.set_busy_timeout(_BUSY_MS)
+        connection.set_busy_timeout(given.busy_ms)
         persist = ctypes.c_int(1)
         connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(persist))
         for pragma in (
@@ -555,7 +555,7 @@ class LedgerFile:
         rows = self._connection.execute(_HEAD).fetchall()
         return Head(*cast("tuple[int, bytes]", rows[0])) if rows else origin(self.device, self.epoch)
 
-    def links(self, seq: int = 0, batch: int = 1000) -> Iterator[Link]:
+    def links(self, seq: int = 0, batch: int = 500) -> Iterator[Link]:
         """The rows after ``seq`` as they are, fetched ``batch`` at a time so that a writer is never kept from its checkpoint for long."""
         while rows := self._fetch(seq, batch):
             links = cast("list[tuple[int, bytes, bytes, bytes | None, int]]", rows)
@@ -649,7 +649,7 @@ def _read_only(path: Path) -> _Database:
 
 
 def _ledger_in(connection: _Database) -> _Database:
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(Settings().busy_ms)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     if (_number(connection, "PRAGMA application_id"), _number(connection, "PRAGMA user_version")) != (_APPLICATION, SCHEMA_VERSION):
         raise LedgerUnreadable(f"{connection.filename} is no ledger of version {SCHEMA_VERSION}; name a ledger of this software")

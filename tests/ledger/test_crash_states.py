@@ -1,16 +1,18 @@
 """The power is cut anywhere, and nothing that was promised is lost.
 
 A *life* is a ledger on the twin disk that is used, cut off in the middle of something, found again as the disk may be then, and used on.
-Beside it, at any step, a *state* is drawn: the disk as it would be found if the power went now. In each of them the store's own code opens the
-ledger and must find exactly what was promised, or that plus the one thing that was under way.
+Beside it, at any step, a *state* is drawn: the disk as it would be found if the power went now. In each of them the store's own code opens
+the ledger and must find exactly what was promised, or that plus the one thing that was under way.
 
 The same job on settings that are known to lose rows must find lost rows; otherwise it proves nothing.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -34,6 +36,10 @@ CONTROLS = {
     "trusting the neighbours of a written byte": replace(VEHICLE, powersafe_overwrite=True),
 }
 numbers = itertools.count()
+
+
+class Seeds(Protocol):
+    def seeds(self, small: int, full: int) -> Iterator[int]: ...
 
 
 class Lost(Exception):
@@ -169,6 +175,11 @@ class Life:
 
     # ── what a vehicle does ──
 
+    def act_for_ever(self, random: Random) -> None:
+        while True:
+            self.act(random)
+            self.look(random)
+
     def act(self, random: Random) -> None:
         number = random.randint(1, 6)
         choices = (self.tap, self.tap, self.tap, self.note, self.begin, self.give_up, self.trip_end, self.pause, self.restart)
@@ -233,14 +244,17 @@ def live(given: Settings, template: Disk, number: int) -> int:
             disk.on_step = draw
             disk.cut_at = disk.steps + random.randint(1, 150)
             with pytest.raises(PowerCut):
-                while True:
-                    life.act(random)
-                    life.look(random)
+                life.act_for_ever(random)
             life.look(random)
             life.revive(random)
         return life.states
     finally:
         life.end()
+
+
+def live_often(given: Settings, template: Disk, lives: int) -> None:
+    for number in range(lives):
+        live(given, template, number)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +263,7 @@ def template() -> Disk:
 
 
 @pytest.mark.prove
-def test_no_promise_is_lost_in_any_crash_state(proof, template: Disk) -> None:
+def test_no_promise_is_lost_in_any_crash_state(proof: Seeds, template: Disk) -> None:
     states = lives = 0
     for number in proof.seeds(small=10, full=650):
         states += live(VEHICLE, template, number)
@@ -260,8 +274,7 @@ def test_no_promise_is_lost_in_any_crash_state(proof, template: Disk) -> None:
 def test_the_job_also_clears_settings_that_are_only_slow() -> None:
     given = replace(VEHICLE, journal="DELETE", locking="NORMAL", synchronous="EXTRA")
     template = a_new_disk(given)
-    for number in range(3):
-        live(given, template, number)
+    live_often(given, template, 3)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
@@ -269,8 +282,7 @@ def test_the_same_job_finds_lost_rows_on_settings_that_lose_rows(control: str) -
     given = CONTROLS[control]
     template = a_new_disk(given)
     with pytest.raises(Lost):
-        for number in range(200):
-            live(given, template, number)
+        live_often(given, template, 200)
 
 
 def test_a_creation_cut_off_anywhere_can_be_finished() -> None:
@@ -281,10 +293,8 @@ def test_a_creation_cut_off_anywhere_can_be_finished() -> None:
         vfs = DiskVfs(f"cut{next(numbers)}", disk)
         given = replace(VEHICLE, vfs=vfs.name)
         disk.cut_at = cut
-        try:
+        with suppress(PowerCut):
             Store.create(PATH, device=DEVICE, epoch=EPOCH, settings=given, beside=DiskBeside(disk, PATH))
-        except PowerCut:
-            pass
         found = vfs.disk = disk.after_power_cut(random)
         beside = DiskBeside(found, PATH)
         if beside.memory() is None:
@@ -388,8 +398,13 @@ def run(given: Settings, template: Disk, number: int, runs: int) -> None:
     )
 
 
+def run_often(given: Settings, template: Disk, times: int) -> None:
+    for number in range(times):
+        run(given, template, number, runs=30)
+
+
 @pytest.mark.prove
-def test_no_sequence_of_taps_and_cuts_loses_a_promise(proof, template: Disk) -> None:
+def test_no_sequence_of_taps_and_cuts_loses_a_promise(proof: Seeds, template: Disk) -> None:
     for number in proof.seeds(small=1, full=100):
         run(VEHICLE, template, number, runs=30)
 
@@ -399,5 +414,4 @@ def test_the_same_runs_find_lost_rows_on_settings_that_lose_rows(control: str) -
     given = CONTROLS[control]
     template = a_new_disk(given)
     with pytest.raises(Lost):
-        for number in range(20):
-            run(given, template, number, runs=30)
+        run_often(given, template, 20)
