@@ -1,6 +1,8 @@
 """A small town for every story: its rules are compiled once, its vehicles and cards are new each time."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,5 +29,22 @@ def new_town(rules: Tariff, tmp_path: Path) -> Callable[[int], Town]:
         folder = tmp_path / f"town-{seed}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         return Town(folder, rules, seed=seed)
+
+    return make
+
+
+@pytest.fixture
+def passing_town(rules: Tariff, tmp_path: Path) -> Callable[[int], AbstractContextManager[Town]]:
+    """Towns for thousands of days: each leaves nothing behind."""
+
+    @contextmanager
+    def make(seed: int) -> Generator[Town]:
+        folder = tmp_path / f"town-{seed}"
+        folder.mkdir()
+        town = Town(folder, rules, seed=seed)
+        yield town
+        for vehicle in town.vehicles:
+            vehicle.store.close()
+        shutil.rmtree(folder)
 
     return make
