@@ -1,0 +1,181 @@
+"""The demo's bus: a whole station in a process of its own, so that it can be killed as a real one can.
+
+Everything in it is what a vehicle has: the PN532 driver on a serial device, the ledger on the disk, the tap table. Only its loop is led
+from outside, by lines of JSON on the standard input (turns, keys, a pause to be skipped), each answered by a line that says where the
+station is; what it shows goes out at once, as a line of its own. When the input ends, so does the process: whoever started it need not be
+alive.
+"""
+
+import hashlib
+import json
+import logging
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from drivers.devices.clock import Clock
+from drivers.devices.keypad import DriverKey, KeyPress
+from drivers.emulated.skipping_clock import SkippingClock
+from drivers.vault_file import VaultFile, demo_keys
+from fares.table import Trip
+from firmware import VERSION, compose
+from firmware.rehearsal import SMALL_LEDGER, ZONE, Keys, tariff
+from ledger.entry import Versions
+from ledger.store import Store
+from validator.journey import Tariff
+from validator.messages import Shown
+from validator.station import Equipment, Station, Terms
+from validator.trip import resume
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Where a demo's station stands. ``blocked``: riders on the deny list. ``origin_ns``, ``skipped_ns``, ``utc_ms``: its clock's."""
+
+    ledger: Path
+    reader: str
+    seed: int
+    name: str
+    terminal: int
+    trips: tuple[str, ...]
+    blocked: frozenset[bytes]
+    origin_ns: int
+    skipped_ns: int
+    utc_ms: int
+
+    def text(self) -> str:
+        """One line of JSON."""
+        return json.dumps(
+            [
+                str(self.ledger),
+                self.reader,
+                self.seed,
+                self.name,
+                self.terminal,
+                self.trips,
+                sorted(rider.hex() for rider in self.blocked),
+                self.origin_ns,
+                self.skipped_ns,
+                self.utc_ms,
+            ]
+        )
+
+    @classmethod
+    def parse(cls, line: str) -> "Post":
+        """``text`` and back."""
+        ledger, reader, seed, name, terminal, trips, blocked, origin_ns, skipped_ns, utc_ms = json.loads(line)
+        riders = frozenset(bytes.fromhex(rider) for rider in cast("list[str]", blocked))
+        return cls(Path(ledger), reader, seed, name, terminal, tuple(trips), riders, origin_ns, skipped_ns, utc_ms)
+
+
+@dataclass(slots=True)
+class _Teller:
+    """A ``validator.messages.Presenter`` that writes each message, its time and the ledger's last number as a line."""
+
+    clock: Clock
+    ledger_seq: Callable[[], int]
+
+    def show(self, shown: Shown) -> None:
+        _write(
+            {
+                "shown": shown.message.value,
+                "values": shown.values,
+                "at_ms": self.clock.monotonic_ns() // 1_000_000,
+                "seq": self.ledger_seq(),
+            }
+        )
+
+
+@dataclass(slots=True)
+class _Random:
+    """Bytes nobody can guess are not wanted here: the same seed gives the same challenges."""
+
+    seed: str
+    drawn: int = field(default=0)
+
+    def __call__(self, size: int) -> bytes:
+        self.drawn += 1
+        return hashlib.shake_256(f"kazashi demo station {self.seed} {self.drawn}".encode()).digest(size)
+
+
+def main() -> int:
+    """Read the post from the first line, serve the lines that follow, end with the input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever leads the demo; this process ends with its input
+    post = Post.parse(sys.stdin.readline())
+    logging.basicConfig(filename=post.ledger.with_suffix(".log"), level=logging.INFO, format="%(name)s %(message)s")
+    station, keys, clock, store = _build(post)
+    _write(_done(station))
+    for line in sys.stdin:
+        _obey(cast("dict[str, object]", json.loads(line)), station, keys, clock)
+        _write(_done(station))
+    station.equipment.reader.close()
+    store.close()
+    return 0
+
+
+def _done(station: Station) -> dict[str, object]:
+    duty = station.duty
+    trip = duty.trip.id if duty.trip else ""
+    return {"done": True, "trip": trip, "service_day": duty.service_day, "shift": duty.shift, "armed": duty.armed.riders}
+
+
+def _obey(order: dict[str, object], station: Station, keys: Keys, clock: SkippingClock) -> None:
+    for pressed in cast("list[tuple[str, int]]", order.get("keys", [])):
+        keys.waiting.append(KeyPress(DriverKey(pressed[0]), pressed[1]))
+    clock.skip_ms(cast("int", order.get("skip_ms", 0)))
+    for _ in range(cast("int", order.get("turns", 0))):
+        station.turn()
+
+
+def _build(post: Post) -> tuple[Station, Keys, SkippingClock, Store]:
+    clock = SkippingClock(post.origin_ns, post.utc_ms, post.skipped_ns)
+    random = _Random(f"{post.seed} {post.skipped_ns}")
+    vault = VaultFile(demo_keys(post.seed).for_terminal(random(32)))
+    if not post.ledger.exists():
+        Store.create(post.ledger, device=post.terminal, epoch=int.from_bytes(random(6), "big"), settings=SMALL_LEDGER).close()
+    store = Store.open(post.ledger, device=post.terminal, settings=SMALL_LEDGER)
+    rules = tariff()
+    keys = Keys(deque[KeyPress]())
+    equipment = Equipment(
+        reader=compose.open_reader(post.reader),
+        vault=vault,
+        grants=vault.grants,
+        ledger=store,
+        presenter=_Teller(clock, lambda: store.head().seq),
+        keypad=keys,
+        clock=clock,
+        random=random,
+        blocked=post.blocked.__contains__,
+    )
+    duty = resume(rules.operator.id, post.name, _trips(rules, post.trips), store.last)
+    station = Station(equipment, Terms(rules, post.terminal, ZONE, _versions(rules, vault)), duty)
+    station.open_shift()
+    return station, keys, clock, store
+
+
+def _versions(rules: Tariff, vault: VaultFile) -> Versions:
+    return Versions(
+        table=rules.table.digest,
+        scheme=rules.scheme.digest,
+        operator=rules.operator.digest,
+        software=VERSION,
+        rider_key=vault.rider_key_version,
+    )
+
+
+def _trips(rules: Tariff, names: tuple[str, ...]) -> tuple[Trip, ...]:
+    by_name = {trip.id: trip for trip in rules.table.trips()}
+    return tuple(by_name[name] for name in names)
+
+
+def _write(line: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
