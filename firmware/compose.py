@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from firmware.config import Config, Rules
     from firmware.desk import Desk, DeskVault
     from ledger.entry import Entry
-    from ledger.store import Store
+    from ledger.store import LedgerFile, Store
     from validator.journey import Tariff
     from validator.lists import DenyList
     from validator.messages import Presenter
@@ -428,6 +428,13 @@ def open_scheme(path: Path) -> "Scheme":
         raise Failure(str(unusable)) from unusable
 
 
+def open_ledger_file(path: Path) -> "LedgerFile":
+    """A ledger to read from, while somebody may be writing it; raises ``ledger.errors.LedgerError``."""
+    from ledger.store import LedgerFile
+
+    return LedgerFile.open_read_only(path)
+
+
 def entries_of(ledgers: Sequence[Path]) -> "list[Entry]":
     """All entries of ledgers whose chains hold; raises ``Failure`` for one that cannot be read or believed."""
     from ledger.errors import LedgerError
@@ -466,10 +473,8 @@ def open_ledger(path: Path, terminal: int) -> "Store":
     from ledger.store import Store
 
     try:
-        if not any(path.parent.glob(f"{path.name}*")):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return Store.create(path, device=terminal, epoch=secrets.randbits(48))
-        return Store.open(path, device=terminal)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Store.open_or_create(path, device=terminal, new_epoch=partial(secrets.randbits, 48))
     except LedgerError as error:
         raise Failure(str(error)) from error
     except OSError as error:

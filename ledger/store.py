@@ -146,6 +146,26 @@ class Store:
         store._begin()
         return store
 
+    @classmethod
+    def open_or_create(
+        cls,
+        path: Path | str,
+        *,
+        device: int,
+        new_epoch: Callable[[], int],
+        settings: Settings | None = None,
+        beside: Beside | None = None,
+    ) -> "Store":
+        """Open, or begin a ledger where there never was one: where neither a database is found nor the memory of one."""
+        place = beside or BesideDatabase(Path(path))
+        try:
+            new = place.memory() is None and place.database_bytes() == 0
+        except OSError as error:
+            raise StoreLost(f"the ledger {path} cannot be looked for ({error}); check the disk and the folder") from error
+        if new:
+            return cls.create(path, device=device, epoch=new_epoch(), settings=settings, beside=place)
+        return cls.open(path, device=device, settings=settings, beside=place)
+
     @property
     def epoch(self) -> int:
         """The epoch of this ledger."""

@@ -301,6 +301,24 @@ def test_a_ledger_is_created_once(store: Store, path: Path, small: Settings) -> 
         Store.create(path, device=DEVICE, epoch=1, settings=small)
 
 
+def test_a_ledger_is_begun_only_where_there_never_was_one(path: Path, small: Settings, ride: Ride) -> None:
+    epochs = itertools.count(1)
+    path.with_name("ledger.db.lock").touch()
+
+    def begin() -> Store:
+        return Store.open_or_create(path, device=DEVICE, new_epoch=lambda: next(epochs), settings=small)
+
+    with begin() as store:
+        store.append(ride())
+    with begin() as store:
+        assert (store.epoch, store.head().seq) == (1, 1)
+    for file in path.parent.glob("ledger.db*"):
+        if not file.name.endswith(".memory"):
+            file.unlink()
+    with pytest.raises(StoreRolledBack):
+        begin()
+
+
 def test_a_ledger_that_does_not_exist_is_not_opened(tmp_path: Path, small: Settings) -> None:
     for open_it in (
         lambda: Store.open(tmp_path / "no.db", device=1, settings=small),

@@ -1,0 +1,134 @@
+"""``kazashi ledger``: is a ledger whole, what does it say, and the same for other programs.
+
+It only reads; a validator may be writing meanwhile.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TextIO, cast
+
+from firmware import compose
+from firmware.failure import Failure
+from ledger.chain import Check, Finding
+from ledger.entry import Entry, Kind
+from ledger.errors import LedgerError
+from ledger.telling import FIELDS, line, record, totals
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """``verify``, ``show`` and ``export``."""
+    parser.description = "Check a ledger, read it, or turn it into JSON lines or CSV. Nothing is ever written into a ledger."
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    checking = actions.add_parser("verify", help="name every entry that was changed, cut off or is missing; exit status 1 if there is one")
+    checking.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a ledger; its .memory file is looked for beside it")
+    checking.set_defaults(act=_verify)
+    showing = actions.add_parser("show", help="one line an entry, for a person")
+    showing.add_argument("file", type=Path, metavar="FILE", help="a ledger")
+    showing.add_argument("--after", type=int, default=0, metavar="SEQ", help="begin behind this entry")
+    showing.add_argument("--limit", type=int, metavar="N", help="at most so many entries")
+    showing.set_defaults(act=_show)
+    writing = actions.add_parser("export", help="one record an entry, for another program")
+    writing.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a ledger")
+    writing.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="JSON lines (default) or CSV with a header, UTF-8")
+    writing.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
+    writing.set_defaults(act=_export)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do one of the three; a file that is no ledger becomes a sentence."""
+    act = cast("Callable[[argparse.Namespace], int]", options.act)
+    try:
+        return act(options)
+    except LedgerError as error:
+        raise Failure(str(error)) from error
+
+
+def _verify(options: argparse.Namespace) -> int:
+    return max([_verify_one(path) for path in cast("list[Path]", options.files)])
+
+
+def _verify_one(path: Path) -> int:
+    kinds: Counter[Kind] = Counter()
+    with compose.open_ledger_file(path) as ledger:
+        check = ledger.verify(lambda entry: kinds.update((entry.kind,)))
+        open_debits = len(ledger.intents())
+        whose = f"device {ledger.device}, epoch {ledger.epoch}"
+        remembered = ledger.memory is not None
+    what = f" ({totals(kinds)})" if kinds else ""
+    print(f"{path}: {whose}, {check.count} entries{what}")
+    if open_debits:
+        print(f"  {open_debits} debit(s) with an open outcome: the trip is still running, or the power went")
+    if not remembered:
+        print("  there is no memory of this epoch beside it, so a cut-off end would not show")
+    _tell(check, sys.stdout)
+    return 1 if check.findings else 0
+
+
+def _tell(check: Check, stream: TextIO) -> None:
+    if not check.findings:
+        print(f"  whole: the chain holds from the first entry to {check.head.seq}, hash {check.head.hash.hex()[:16]}…", file=stream)
+    for finding in check.findings:
+        print(f"  BROKEN: {finding}", file=stream)
+
+
+def _show(options: argparse.Namespace) -> int:
+    after, limit = cast("int", options.after), cast("int | None", options.limit)
+    if after < 0 or (limit is not None and limit < 1):
+        raise Failure("--after must be 0 or more and --limit 1 or more")
+    with compose.open_ledger_file(options.file) as ledger:
+        for entry in islice(_entries(ledger.after, after), limit):
+            print(line(entry))
+        for intent in ledger.intents():
+            print(line(intent.entry).replace("      0", "   open", 1))
+    return 0
+
+
+def _entries(fetch: Callable[[int, int], list[Entry]], seq: int) -> Iterator[Entry]:
+    while entries := fetch(seq, 500):
+        yield from entries
+        seq = entries[-1].seq
+
+
+def _export(options: argparse.Namespace) -> int:
+    output = cast("Path | None", options.output)
+    try:
+        with contextlib.nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8", newline="") as stream:
+            findings = _write(cast("list[Path]", options.files), cast("str", options.format), stream)
+    except OSError as error:
+        raise Failure(f"{output or 'standard output'} cannot be written ({error.strerror}); name another file with -o") from error
+    for path, finding in findings:
+        print(f"kazashi ledger: {path}: {finding}; what cannot be believed was left out", file=sys.stderr)
+    return 1 if findings else 0
+
+
+def _write(paths: list[Path], form: str, stream: TextIO) -> list[tuple[Path, Finding]]:
+    write = _csv(stream) if form == "csv" else _jsonl(stream)
+    findings: list[tuple[Path, Finding]] = []
+    for path in paths:
+        with compose.open_ledger_file(path) as ledger:
+            findings += [(path, finding) for finding in ledger.verify(write).findings]
+    return findings
+
+
+def _jsonl(stream: TextIO) -> Callable[[Entry], None]:
+    def write(entry: Entry) -> None:
+        stream.write(json.dumps(record(entry), ensure_ascii=False) + "\n")
+
+    return write
+
+
+def _csv(stream: TextIO) -> Callable[[Entry], None]:
+    writer = csv.DictWriter(stream, FIELDS)
+    writer.writeheader()
+
+    def write(entry: Entry) -> None:
+        writer.writerow(record(entry))
+
+    return write
