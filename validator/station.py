@@ -5,8 +5,8 @@ The station performs what a row says and comes back with the next event. It has 
 between two exchanges. Between taps it turns: the driver's keys, one poll, the idle picture, and the ledger's housekeeping when nobody is
 near.
 
-It is written so that the loop cannot die of anything outside: a reader that is gone is polled for again, a full ledger is shown and said, a
-screen that is gone is not waited for.
+It is written so that the loop cannot die of anything outside: a reader that is gone is polled for again, a ledger that is full, fails or
+cannot even be asked is shown and said, a screen that is gone is not waited for.
 """
 
 import logging
@@ -42,6 +42,7 @@ IDLE_POLL_GAP_NS = 10_000_000
 RESULT_STAYS_NS = 4_000_000_000
 QUIET_BEFORE_CHECKPOINT_NS = 5_000_000_000
 REVIVE_GAP_NS = 1_000_000_000
+RECORD_GAP_NS = 10_000_000_000
 ASKS_FOR_ANOTHER_TOUCH = frozenset({Message.HOLD_AGAIN, Message.HOLD_AGAIN_UNSURE})
 CLOSES = frozenset({Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE, Kind.POWER_LOSS})
 """What is still unknown then becomes an UNKNOWN entry."""
@@ -140,6 +141,7 @@ class Station:
         self._idle_at_ns: int | None = now
         self._last_card_ns = now
         self._revive_at_ns = now
+        self._record_start_at_ns: int | None = None
         self._effects: dict[Do, Callable[[_Tap], Event | None]] = {
             Do.READ: self._read,
             Do.DECIDE: self._decide,
@@ -175,8 +177,8 @@ class Station:
             return
         before = self.duty
         today = service_day(self.equipment.clock.now(), self.terms.zone, self.terms.tariff.operator)
-        pressed = press(before, key, unsure=bool(self.equipment.ledger.intents()), service_day=today)
         try:
+            pressed = press(before, key, unsure=bool(self.equipment.ledger.intents()), service_day=today)
             for kind in pressed.notes:
                 self._note_duty(kind, before if kind in CLOSES else pressed.duty)
         except (Full, NotStored):
@@ -192,20 +194,34 @@ class Station:
     def open_shift(self) -> None:
         """Record that the terminal started, and that a new shift is open unless this one was resumed.
 
-        Debits that a power cut left open wait for their rider's next touch.
+        Debits that a power cut left open wait for their rider's next touch. A ledger without room does not keep the terminal from starting
+        and saying so; the start is recorded as soon as there is room.
         """
         ledger = self.equipment.ledger
-        ledger.append(self._duty_entry(Kind.BOOT, self.duty))
-        opened = ledger.last(Kind.SHIFT_OPEN)
-        if opened is None or opened.place.shift != self.duty.shift:
-            ledger.append(self._duty_entry(Kind.SHIFT_OPEN, self.duty))
+        self._record_start_at_ns = self.equipment.clock.monotonic_ns() + RECORD_GAP_NS
+        try:
+            ledger.append(self._duty_entry(Kind.BOOT, self.duty))
+            opened = ledger.last(Kind.SHIFT_OPEN)
+            if opened is None or opened.place.shift != self.duty.shift:
+                ledger.append(self._duty_entry(Kind.SHIFT_OPEN, self.duty))
+        except (Full, NotStored) as error:
+            log.warning("the start could not be recorded: %s", error)
+            self._show(Shown(Message.LEDGER_FULL))
+        else:
+            self._record_start_at_ns = None
 
     def close_shift(self, kind: Kind = Kind.SHIFT_CLOSE) -> None:
-        """Take no more taps, name what is still unknown, record the end (SHIFT_CLOSE or POWER_LOSS)."""
+        """Take no more taps, name what is still unknown, record the end (SHIFT_CLOSE or POWER_LOSS).
+
+        When the ledger fails, what is unknown stays an open intent, which the next start finds.
+        """
         self._closing = True
         self._show(Shown(Message.CLOSING))
-        self._note_duty(kind, self.duty)
-        self.equipment.ledger.checkpoint()
+        try:
+            self._note_duty(kind, self.duty)
+        except (Full, NotStored) as error:
+            log.warning("the end could not be recorded: %s", error)
+        self._checkpoint()
 
     # ── the field ──
 
@@ -273,11 +289,19 @@ class Station:
         following: Event | None = None
         self._say(tap)
         for effect in tap.row.does:
-            following = self._effects[effect](tap)
+            following = self._effect(effect, tap)
         if following is Event.READER_DIED:
             self._reader_ok = False
             self._revive_at_ns = self.equipment.clock.monotonic_ns()
         return following
+
+    def _effect(self, effect: Do, tap: _Tap) -> Event | None:
+        """Do it; a ledger that cannot even be read is an event like one that cannot be written."""
+        try:
+            return self._effects[effect](tap)
+        except NotStored as error:
+            log.warning("the ledger cannot be asked: %s", error)
+            return Event.NOT_STORED
 
     def _say(self, tap: _Tap) -> None:
         says = tap.row.says
@@ -442,7 +466,15 @@ class Station:
             self._show_idle()
         quiet = now - self._last_card_ns >= QUIET_BEFORE_CHECKPOINT_NS
         if quiet and self.equipment.ledger.needs_checkpoint():
+            self._checkpoint()
+        if self._record_start_at_ns is not None and now >= self._record_start_at_ns:
+            self.open_shift()
+
+    def _checkpoint(self) -> None:
+        try:
             self.equipment.ledger.checkpoint()
+        except NotStored as error:
+            log.warning("the ledger's log could not be carried over: %s", error)
 
 
 def _card_event(error: CardError | ReaderLost, *, refused: Event) -> Event:

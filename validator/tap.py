@@ -96,7 +96,7 @@ class Event(Enum):
     # the store
     STORED = "durable"
     FULL = "no room"
-    NOT_STORED = "not stored"
+    NOT_STORED = "not stored, or the ledger cannot be asked"
 
 
 class Do(Enum):
@@ -160,6 +160,7 @@ ROWS = (
     Row("read-not-ours", _S.READING, _E.NOT_AUTHENTIC, _S.WAITING, _M.WRONG_CARD),
     Row("read-unreadable", _S.READING, _E.UNREADABLE, _S.WAITING, _M.WRONG_CARD),
     Row("read-bad-grant", _S.READING, _E.BAD_GRANT, _S.WAITING, _M.DAMAGED_CARD),
+    Row("read-no-ledger", _S.READING, _E.NOT_STORED, _S.WAITING, _M.LEDGER_FULL),
     Row("read-reader-died", _S.READING, _E.READER_DIED, _S.WAITING, _M.OUT_OF_ORDER),
     # ── it is judged ──
     Row("due", _S.DECIDING, _E.DUE, _S.INTENDING, None, (_D.INTEND,)),
@@ -176,6 +177,7 @@ ROWS = (
     Row("no-price-before", _S.DECIDING, _E.NO_PRICE_BEFORE, _S.WAITING, RESULT, (_D.WITHDRAW,)),
     Row("blocked", _S.DECIDING, _E.BLOCKED, _S.NOTING, None, (_D.NOTE,)),
     Row("damaged", _S.DECIDING, _E.DAMAGED, _S.NOTING, None, (_D.NOTE,)),
+    Row("judge-no-ledger", _S.DECIDING, _E.NOT_STORED, _S.WAITING, _M.LEDGER_FULL),
     # ── what an earlier run left open is put down; then the present ride is judged afresh ──
     Row("settled", _S.SETTLING, _E.STORED, _S.DECIDING, None, (_D.DECIDE,)),
     Row("settle-full", _S.SETTLING, _E.FULL, _S.WAITING, _M.LEDGER_FULL),
@@ -203,6 +205,7 @@ ROWS = (
     Row("found-undone", _S.SEARCHING, _E.UNDONE, _S.INTENDING, None, (_D.INTEND,)),
     Row("gave-up", _S.SEARCHING, _E.GAVE_UP, _S.WAITING, _M.HOLD_AGAIN, (_D.WITHDRAW,)),
     Row("found-torn", _S.SEARCHING, _E.NONSENSE, _S.WAITING, _M.DAMAGED_CARD),
+    Row("search-no-ledger", _S.SEARCHING, _E.NOT_STORED, _S.WAITING, _M.TROUBLE),
     Row("unknown", _S.SEARCHING, _E.NOT_FOUND, _S.WAITING, _M.HOLD_AGAIN_UNSURE),
     Row("search-reader-died", _S.SEARCHING, _E.READER_DIED, _S.WAITING, _M.HOLD_AGAIN_UNSURE),
     # ── paid, on the disk, and only now said ──

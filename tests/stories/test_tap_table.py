@@ -20,7 +20,7 @@ from drivers.devices.keypad import DriverKey as Key
 from drivers.emulated.lite_s_card import REG, Faults, LiteSCard, Tear, Torn, blank_memory
 from firmware.rehearsal import Town, Vehicle, counters
 from ledger.entry import Kind, Outcome
-from ledger.errors import Full, NotStored
+from ledger.errors import Full, NotStored, StoreLost
 from validator.messages import Message
 from validator.tap import ROWS, TABLE, Row, State, table
 from validator.trip import ONE_ADULT
@@ -638,6 +638,28 @@ def a_found_debit_that_cannot_be_booked_is_kept(stage: Stage) -> None:
     stage.spent(card, FARE)
 
 
+def a_ledger_that_cannot_be_asked_is_said(stage: Stage) -> None:
+    card = at_onsen(stage)
+    for method in ("knows_grant", "latest", "intent_of"):
+        flaky(stage.bus, method, StoreLost("the disk is gone"))
+        stage.hears(card, Message.LEDGER_FULL)
+        stage.holds(card)
+        stage.spent(card, 0)
+        stage.no_intent()
+    stage.hears(card, Message.PAID)
+
+
+def a_ledger_that_cannot_be_asked_whether_the_debit_was_done_is_trouble(stage: Stage) -> None:
+    card = at_onsen(stage)
+    card.plan([*READ, UNHEARD])
+    stage.bus.after_commands(5, lambda: flaky(stage.bus, "knows_grant", StoreLost("the disk is gone")))
+    stage.hears(card, Message.TROUBLE)
+    stage.one_intent()
+    stage.spent(card, FARE)
+    stage.hears(card, Message.RECOVERED)
+    stage.spent(card, FARE)
+
+
 def what_was_armed_is_used_up_by_a_note(stage: Stage) -> None:
     bus = stage.town.vehicle("downhill", 2, "M1")
     bus.ride_to(1)
@@ -698,6 +720,8 @@ SCENES: dict[str, Callable[[Stage], None]] = {
         each_note_that_cannot_be_stored_is_refused,
         an_unknown_that_cannot_be_stored_is_refused,
         a_found_debit_that_cannot_be_booked_is_kept,
+        a_ledger_that_cannot_be_asked_is_said,
+        a_ledger_that_cannot_be_asked_whether_the_debit_was_done_is_trouble,
         what_was_armed_is_used_up_by_a_note,
     )
 }
