@@ -444,6 +444,17 @@ def test_on_a_full_disk_every_open_ride_can_still_be_closed(small_disk: Path, ri
         assert reader.verify().findings == []
 
 
+def test_a_medium_that_cannot_be_written_can_be_read(small_disk: Path, small: Settings, ride: Ride) -> None:
+    path = small_disk / "ledger.db"
+    with Store.create(path, device=DEVICE, epoch=EPOCH, settings=small) as store:
+        store.append(ride())
+    for name in ("ledger.db-wal", "ledger.db-shm"):
+        path.with_name(name).unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with LedgerFile.open_read_only(path) as reader:
+        assert (reader.verify().findings, reader.verify().count) == ([], 1)
+
+
 # ── kill -9 ──
 
 CHILD = """
