@@ -90,3 +90,7 @@ def _contents() -> str:
         lines.append("")
     lines.append("`kazashi COMMAND --help` says more.")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

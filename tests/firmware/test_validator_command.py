@@ -1,0 +1,107 @@
+"""`kazashi validator` as on a vehicle: its own process, a PN532 twin on a terminal device, its ledger on a disk."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware import cli
+from ledger.entry import Kind
+from ledger.store import LedgerFile
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 15
+
+
+@pytest.fixture
+def bus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A vehicle's configuration with everything it names beside it."""
+    assert cli.main(["fares", "compile", str(ROOT / "examples" / "town"), "-o", str(tmp_path / "town.table")]) == 0
+    assert cli.main(["card", "keys", "--new", str(tmp_path / "desk.keys")]) == 0
+    assert cli.main(["card", "keys", "--keys", str(tmp_path / "desk.keys"), "--terminal", str(tmp_path / "bus.keys")]) == 0
+    (tmp_path / "tray").mkdir()
+    capsys.readouterr()
+    config = tmp_path / "vehicle.toml"
+    config.write_text(
+        f'[reader]\naddress = "pn532:{tmp_path}/pn532@921600"\n[rules]\ntable = "town.table"\n[keys]\nfile = "bus.keys"\n'
+        '[ledger]\nfile = "bus.ledger"\n'
+    )
+    return config
+
+
+@pytest.fixture
+def twin(bus: Path) -> Iterator[None]:
+    with _started("twin", "pn532", "--tray", str(bus.parent / "tray"), "--link", str(bus.parent / "pn532")) as process:
+        _wait_for(process, "ready")
+        yield
+        _stop(process)
+
+
+@contextlib.contextmanager
+def _started(*arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A command in a process of its own, which does not outlive its test."""
+    command = [sys.executable, "-m", "firmware.cli", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> int:
+    process.send_signal(signal.SIGTERM)
+    return process.wait(PATIENCE_S)
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", word: str) -> None:
+    """Read its lines until one has the word."""
+    output = process.stdout
+    assert output is not None
+    said = ""
+    while word not in said:
+        assert select.select([output], [], [], PATIENCE_S)[0], said
+        piece = os.read(output.fileno(), 4096).decode()
+        assert piece, said
+        said += piece
+
+
+def validator(bus: Path) -> "contextlib.AbstractContextManager[subprocess.Popen[bytes]]":
+    return _started("validator", "--config", str(ROOT / "examples" / "bus.toml"), "--config", str(bus), "--no-screen")
+
+
+def kinds(bus: Path) -> list[Kind]:
+    with LedgerFile.open_read_only(bus.parent / "bus.ledger") as book:
+        return [entry.kind for entry in book.after(0, 100)]
+
+
+@pytest.mark.usefixtures("twin")
+def test_it_serves_until_sigterm_closes_in_order_and_goes_on_with_the_same_shift(bus: Path) -> None:
+    for _ in range(2):
+        with validator(bus) as process:
+            card = bus.parent / "tray" / "one.card"
+            assert cli.main(["card", "new", str(card)]) == 0
+            _wait_for(process, "no-trip")
+            assert _stop(process) == 0
+            card.unlink()
+    assert kinds(bus) == [Kind.BOOT, Kind.SHIFT_OPEN, Kind.POWER_LOSS, Kind.BOOT, Kind.POWER_LOSS]
+
+
+def test_it_serves_without_a_reader_too(bus: Path) -> None:
+    with validator(bus) as process:
+        _wait_for(process, "reader-died")
+        assert _stop(process) == 0
+
+
+def test_a_second_one_on_the_same_ledger_is_refused_in_a_sentence(bus: Path) -> None:
+    with validator(bus) as first:
+        _wait_for(first, "reader-died")
+        with validator(bus) as second:
+            _wait_for(second, "kazashi validator: ")
+            assert second.wait(PATIENCE_S) == 1
+        assert _stop(first) == 0

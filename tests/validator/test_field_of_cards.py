@@ -1,0 +1,58 @@
+"""What the cards in the field mean."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from validator.field import Field, look, touch_again
+from validator.tap import Event
+
+A, B = b"card A..", b"card B.."
+
+
+def events(*polls: Sequence[bytes]) -> list[Event]:
+    field, seen = Field(), []
+    for cards in polls:
+        field, event = look(field, cards)
+        if event is not None:
+            seen.append(event)
+    return seen
+
+
+def test_a_card_that_lies_there_is_one_touch() -> None:
+    assert events([A], [A], [A], []) == [Event.CARD_SEEN]
+
+
+def test_a_trembling_hand_is_no_second_touch() -> None:
+    assert events([A], [], [A], [], [A]) == [Event.CARD_SEEN]
+
+
+def test_a_card_that_left_and_came_back_is_a_second_touch() -> None:
+    assert events([A], [], [], [A]) == [Event.CARD_SEEN] * 2
+
+
+def test_the_next_card_needs_no_pause() -> None:
+    assert events([A], [B]) == [Event.CARD_SEEN] * 2
+
+
+def test_of_two_cards_the_last_to_leave_is_not_taken() -> None:
+    assert events([A, B], [A, B], [B], [B], [], [], [B]) == [Event.TWO_CARDS, Event.CARD_SEEN]
+
+
+def test_a_second_card_beside_a_taken_one_is_said() -> None:
+    assert events([A], [A, B], [B]) == [Event.CARD_SEEN, Event.TWO_CARDS]
+
+
+def test_after_please_touch_again_the_same_card_is_welcome_at_once() -> None:
+    field, _ = look(Field(), [A])
+    assert look(touch_again(field), [A])[1] is Event.CARD_SEEN
+
+
+@given(st.lists(st.sampled_from([(), (A,), (B,), (A, B)]), max_size=30))
+def test_two_cards_are_never_taken_before_the_field_was_empty(polls: list[tuple[bytes, ...]]) -> None:
+    field, crowded = Field(), False
+    for cards in polls:
+        field, event = look(field, cards)
+        crowded = len(cards) > 1 or (crowded and field.crowded)
+        assert not (crowded and event is Event.CARD_SEEN)
