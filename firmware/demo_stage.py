@@ -27,18 +27,21 @@ from drivers.devices.keypad import DriverKey
 from drivers.devices.sound import Sound
 from drivers.emulated.air import Air
 from drivers.emulated.held_card import HeldCard
+from drivers.emulated.keypad import TerminalKeypad
 from drivers.emulated.lite_s_card import REG, Faults, LiteSCard, blank_memory
 from drivers.emulated.pn532_chip import Pn532Chip
 from drivers.emulated.pn532_pty import Pn532Pty
 from drivers.emulated.skipping_clock import SkippingClock
 from drivers.emulated.speaker import Speaker
 from drivers.vault_file import DeskVaultFile, demo_keys
-from firmware import compose
+from firmware import VERSION, compose
 from firmware.demo_station import Post
+from firmware.failure import Failure
 from firmware.laws import Act, Book, CardStory, Said
 from firmware.rehearsal import FISCAL_YEAR, LINE_RATE, ROOT, Town, counters, tariff
 from firmware.screen import Screen
-from ledger.entry import Place
+from ledger.entry import Entry, Place, Versions
+from ledger.store import LedgerFile
 from validator.messages import Message, Shown
 from validator.stage import RESTING
 
@@ -82,7 +85,9 @@ class Crew:
         self.duty: dict[str, object] = {}
         to_read, self._in = os.pipe()
         self._out, to_write = os.pipe()
-        self._process = subprocess.Popen((sys.executable, "-m", "firmware.demo_station"), stdin=to_read, stdout=to_write, cwd=ROOT)
+        self._process = subprocess.Popen(
+            (sys.executable, "-m", "firmware.demo_station"), stdin=to_read, stdout=to_write, cwd=ROOT, start_new_session=True
+        )
         os.close(to_read)
         os.close(to_write)
         self._post = post.text()
@@ -222,6 +227,16 @@ class Dealt:
     points: int
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A vehicle's ledger when it is over; ``faults`` is empty if the chain holds."""
+
+    name: str
+    path: Path
+    book: Book
+    faults: tuple[str, ...]
+
+
 class Stage:
     """Everything a chapter needs, one vehicle at a time. A context that leaves nothing behind."""
 
@@ -247,12 +262,10 @@ class Stage:
         sound = self.speaker if house.aloud is None else Both(self.speaker, house.aloud)
         self.screen = Screen(self.wordbook, self.gallery, sound, compose.open_lamp(), compose.open_clips(), now_ms=self.now_ms, tell=tell)
         self.air = Air(seed=seed)
-        self.chip = Pn532Chip(self.air)
-        self.reader = Pn532Pty(self.chip, house.link)
         self._crew: Crew | None = None
 
     def __enter__(self) -> Self:
-        self._undo.enter_context(self.reader)
+        self.reader = self._undo.enter_context(Pn532Pty(Pn532Chip(self.air), self.house.link))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -429,6 +442,14 @@ class Stage:
         self.buses[-1].known.add(card.idm)
         return [shown for _, shown in self.heard[before:]]
 
+    def lay(self, name: str) -> None:
+        """Lay somebody's card down, and leave it there."""
+        self.air.lay(self.cards[name].card)
+
+    def lift(self, name: str) -> None:
+        """Lift it."""
+        self.air.lift(self.cards[name].card.idm)
+
     def _faults(self, card: LiteSCard, pull: Pull) -> list[Faults]:
         reads = [Faults()] * (_CARD_COMMANDS_BEFORE_DEBIT + (card.idm not in self.buses[-1].known))
         match pull:
@@ -469,6 +490,18 @@ class Stage:
         """What each card's register held."""
         return [CardStory(self.rider(name), tuple(self.registers[dealt.card.idm])) for name, dealt in self.cards.items()]
 
+    def verified(self) -> list[Verified]:
+        """Each vehicle's ledger, read and checked by another program's eyes. Its station must have left."""
+        found: list[Verified] = []
+        for bus in self.buses:
+            entries: list[Entry] = []
+            with LedgerFile.open_read_only(bus.ledger) as ledger:
+                check = ledger.verify(entries.append)
+                intents = tuple(ledger.intents())
+            faults = tuple(str(finding) for finding in check.findings)
+            found.append(Verified(bus.name, bus.ledger, Book(bus.terminal, tuple(entries), intents), faults))
+        return found
+
     def said(self, books: Sequence[Book]) -> list[Said]:
         """What was said, with the entry that was the newest at that moment."""
         return [
@@ -483,3 +516,36 @@ class Stage:
         cards = {f"the number of card {number}": card.idm for number, card in enumerate((dealt.card for dealt in self.cards.values()), 1)}
         masters = {f"card key {card.version}": card.master for card in keys.cards}
         return {**cards, **masters, "the rider key": keys.rider}
+
+    def rules(self) -> Versions:
+        """What every entry must name as what decided it."""
+        rules = self.town.tariff
+        return Versions(rules.table.digest, rules.scheme.digest, rules.operator.digest, VERSION, rider_key=self.town.keys.rider_version)
+
+    @property
+    def window_min(self) -> int:
+        """The operator's minutes within which nobody pays twice."""
+        return self.town.tariff.operator.already_paid_min
+
+
+def open_window() -> Display | None:
+    """A window, if this machine has a screen."""
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return None
+    try:
+        return compose.open_display(SIZE)
+    except Failure:
+        return None
+
+
+def open_loudspeaker() -> Sound | None:
+    """This machine's loudspeaker, if it has one."""
+    try:
+        return compose.open_sound(aloud=True)
+    except Failure:
+        return None
+
+
+def open_keys(typed: Callable[[str], None]) -> TerminalKeypad[str]:
+    """Keys typed at this terminal, one by one; ``pressed`` hands each to ``typed``. A context that gives the terminal back as it was."""
+    return TerminalKeypad({}, typed)
