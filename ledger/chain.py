@@ -105,13 +105,13 @@ class Check:
 
     def take(self, link: Link) -> Entry | None:
         """Check the next row; return its entry, or None when it cannot be believed."""
-        seq, data, claimed, _, _ = link
+        seq, data, claimed, rider, kind = link
         expected = self._seq + 1
         if seq < expected:
             self._found(Fault.REPEATED, seq, seq)
             return None
         self.count += 1
-        entry = self._entry(link)
+        entry = self._entry(seq, data, rider, kind)
         if seq > expected:
             # The hash before is unknown now, so only the rows that follow can vouch for this one.
             self._found(Fault.MISSING, expected, seq - 1)
@@ -130,20 +130,17 @@ class Check:
             self._found(Fault.CUT, self._seq + 1, promised)
         return self.findings
 
-    def _entry(self, link: Link) -> Entry | None:
+    def _entry(self, seq: int, data: bytes, rider: bytes | None, kind: int) -> Entry | None:
         try:
-            entry = decode(link.data, device=self._device, epoch=self._epoch)
+            entry = decode(data, device=self._device, epoch=self._epoch)
         except MalformedEntry as error:
-            self._found(Fault.UNREADABLE, link.seq, link.seq, f"field '{error.field}'")
+            self._found(Fault.UNREADABLE, seq, seq, f"field '{error.field}'")
             return None
-        rider = entry.medium.rider if entry.medium else None
-        if entry.seq != link.seq:
-            self._found(Fault.MISFILED, link.seq, link.seq, f"it says that it is {entry.seq}")
-            return None
-        if rider != link.rider or entry.kind != link.kind:
-            self._found(Fault.MISFILED, link.seq, link.seq)
-            return None
-        return entry
+        medium = entry.medium
+        if entry.seq == seq and entry.kind == kind and (medium.rider if medium else None) == rider:
+            return entry
+        self._found(Fault.MISFILED, seq, seq, f"it says that it is {entry.seq}" if entry.seq != seq else "")
+        return None
 
     def _found(self, fault: Fault, first: int, last: int, detail: str = "") -> None:
         if len(self.findings) < self._limit:

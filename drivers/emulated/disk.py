@@ -317,6 +317,35 @@ class DiskVfs(apsw.VFS):
         return name
 
 
+class SlowVfs(apsw.VFS):
+    """The VFS ``name``: the machine's own files, but each flush takes ``flush_s`` longer, as on an eMMC; ``flushes`` counts them."""
+
+    def __init__(self, name: str, flush_s: float, sleep: Callable[[float], None]) -> None:
+        self.name = name
+        self.flush_s = flush_s
+        self.flushes = 0
+        self._sleep = sleep
+        super().__init__(name, "")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        return _SlowFile(self, name, flags)
+
+    def flushing(self) -> None:
+        self.flushes += 1
+        if self.flush_s > 0:
+            self._sleep(self.flush_s)
+
+
+class _SlowFile(apsw.VFSFile):
+    def __init__(self, vfs: SlowVfs, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        self._vfs = vfs
+        super().__init__("", name, flags)
+
+    def xSync(self, flags: int) -> None:
+        self._vfs.flushing()
+        super().xSync(flags)
+
+
 class _OpenFile:
     def __init__(self, disk: Disk, file: _File, *, psow: bool) -> None:
         self._disk = disk
