@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import resources
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT / "build" / "clips"
 _TRAY_BAUD = 921600
+_GIVES_WAY = 10  # nice
 
 
 def open_reader(address: str) -> Reader:
@@ -552,9 +553,12 @@ def trips_of(table: "FareTable", routes: Sequence[str]) -> "tuple[Trip, ...]":
 
 
 def start_screen(config: "Config", socket: Path) -> "subprocess.Popen[bytes]":
-    """The screen-and-sound process, listening on ``socket``."""
+    """The screen-and-sound process, listening on ``socket``. It gives way to the station: a frame may be late, a tap may not."""
     screen = config.screen
     width, height = screen.size
     wanted = ["--socket", str(socket), "--size", f"{width}x{height}", "--sound", screen.sound]
     whole = ["--whole-screen"] if screen.whole_screen else []
-    return subprocess.Popen([sys.executable, "-m", "firmware.screen_process", *wanted, *whole])
+    process = subprocess.Popen([sys.executable, "-m", "firmware.screen_process", *wanted, *whole])
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, _GIVES_WAY)
+    return process
