@@ -283,12 +283,12 @@ class _Case:
         )
 
     def _riders_to_price(self) -> tuple[int, int]:
-        """Adults and children still to be paid for: of an armed pair, those not paid before on this trip."""
+        """Adults and children still to be paid for: of an armed pair, those not paid before on this trip, and never more than are left."""
         armed = self.scene.duty.armed
         paid = [entry.fare for entry in self._rode_before()] if armed.riders >= PAIR else []
-        children = min(max(0, armed.children - sum(fare.children for fare in paid)), armed.riders)
-        adults = max(0, armed.riders - sum(fare.adults + fare.children for fare in paid) - children)
-        return (adults, children) if adults + children else (armed.adults, armed.children)
+        due = max(0, armed.riders - sum(fare.adults + fare.children for fare in paid))
+        children = min(max(0, armed.children - sum(fare.children for fare in paid)), due)
+        return (due - children, children) if due else (armed.adults, armed.children)
 
     def _charged(self, priced: Priced) -> Decision:
         policy = self.tariff.operator.policy(self.scene.duty.trip.route if self.scene.duty.trip else "")

@@ -335,6 +335,21 @@ def a_pair_without_a_price(stage: Stage) -> None:
     stage.spent(card, 320)
 
 
+def of_two_children_one_is_left_when_an_adult_has_paid(stage: Stage) -> None:
+    card = at_onsen(stage)
+    stage.hears(card, Message.PAID)
+    stage.bus.press(Key.CHILD)
+    stage.bus.press(Key.PAIR)
+    stage.bus.press(Key.CHILD)
+    stage.bus.press(Key.CHILD)
+    assert (stage.bus.station.duty.armed.adults, stage.bus.station.duty.armed.children) == (0, 2)
+    stage.hears(card, Message.PAID)
+    second = stage.bus.of(card)[1].fare
+    assert (second.adults, second.children) == (0, 1)
+    stage.bus.press(Key.PAIR)
+    stage.hears(card, Message.ALREADY_PAID)
+
+
 def a_card_on_the_deny_list(stage: Stage) -> None:
     card = at_onsen(stage)
     stage.bus.denied.add(stage.town.rider(card))
@@ -696,6 +711,7 @@ SCENES: dict[str, Callable[[Stage], None]] = {
         other_buses_debited_since,
         an_unknown_debit_is_resolved_on_a_later_trip,
         a_pair_without_a_price,
+        of_two_children_one_is_left_when_an_adult_has_paid,
         a_card_on_the_deny_list,
         counters_that_make_no_sense,
         no_room_for_the_intent,
