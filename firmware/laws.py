@@ -15,7 +15,7 @@ Laws 4, 7, 8 and 9 are not questions to a bus's day; they have proofs of their o
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ from validator.messages import Message, Shown
 ENDS_SILENTLY = frozenset({Message.SEEN})
 """A tick and amber light alone are no answer."""
 
-_PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH})
+_PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH, Message.RECOVERED})
 _WINDOW_UNIT_MS = 60_000
 
 
@@ -272,28 +272,30 @@ def _rider(entry: Entry) -> bytes:
 # --- laws 2, 3, 5, 6 ----------------------------------------------------------------------------------------------------------------------
 
 
+_EARLIER: dict[Message, Callable[[Entry], bool]] = {
+    Message.FREE: lambda entry: entry.kind is Kind.FREE,
+    Message.BOARDED: lambda entry: entry.kind is Kind.OPEN,
+    Message.ALREADY_PAID: lambda entry: entry.counts_as_paid,
+}
+"""What may be said again of an entry that is not the newest: what kind it must be."""
+
+
 def _premature(books: Sequence[Book], said: Sequence[Said]) -> Iterator[str]:
-    paid = {book.device: [entry.seq for entry in book.entries if entry.counts_as_paid] for book in books}
+    entries = {book.device: book.entries for book in books}
     last: dict[int, Shown] = {}
-    boarded: set[int] = set()
     for one in said:
         message, newest = one.shown.message, one.newest
-        if message in _PAYING | {Message.FREE, Message.RECOVERED} and last.get(one.device) != one.shown:
+        stood = newest.seq if newest else 0
+        if message in _EARLIER and not any(_EARLIER[message](entry) for entry in entries.get(one.device, ()) if entry.seq <= stood):
+            yield f"device {one.device} said '{message.value}' before it was in its ledger"
+        if message in _PAYING and last.get(one.device) != one.shown:
             if newest is None or not _backs(newest, one.shown):
                 yield f"device {one.device} said '{message.value}' before it was in its ledger"
             last[one.device] = one.shown
-        if message is Message.BOARDED:
-            if not (newest is not None and newest.kind is Kind.OPEN) and one.device not in boarded:
-                yield f"device {one.device} said 'boarded' before it was in its ledger"
-            boarded.add(one.device)
-        if message is Message.ALREADY_PAID and not any(newest is not None and seq <= newest.seq for seq in paid.get(one.device, [])):
-            yield f"device {one.device} said 'already paid' and nothing was"
 
 
 def _backs(entry: Entry, shown: Shown) -> bool:
     """The entry is the one of which ``shown`` speaks."""
-    if shown.message is Message.FREE:
-        return entry.kind is Kind.FREE
     if entry.kind is not Kind.PAID or entry.fare.points != shown.values.get("points"):
         return False
     return shown.message is Message.RECOVERED or entry.fare.cash == shown.values.get("cash")

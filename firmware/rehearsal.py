@@ -50,6 +50,7 @@ LINE_RATE = 921_600
 SMALL_LEDGER = Settings(log_bytes=256 * 1024, low_space_bytes=1024 * 1024, ballast_bytes=64 * 1024)
 """A ledger that is quick to make; its promises are the same."""
 
+FOREIGN_PMM = bytes.fromhex("100B4B428485D0FF")
 TURNS_TO_EMPTY = 4
 TURN_NS = 10_000_000
 FISCAL_YEAR = 2026
@@ -160,6 +161,13 @@ class Town:
         if points:
             issuing.grant(held, desk, desk.grants, self.random, key_id=desk.issuer_id, fiscal_year=FISCAL_YEAR, points=points)
         card.field_off()
+        return self._known(card)
+
+    def foreign_card(self) -> LiteSCard:
+        """Somebody's card of another kind: the reader sees it, and it is none of ours."""
+        return self._known(LiteSCard(blank_memory(bytes.fromhex("0114") + self.random(6), FOREIGN_PMM)))
+
+    def _known(self, card: LiteSCard) -> LiteSCard:
         self.cards.append(card)
         self._registers[card.idm] = [card.memory.blocks[REG]]
         card.on_write = self._written
@@ -219,7 +227,7 @@ class Town:
         found |= {f"the private key of issuer {issuer.id}": issuer.private for issuer in self.keys.issuers}
         for number, card in enumerate(self.cards, 1):
             found |= {f"the number of card {number}": card.idm, f"the key of card {number}": card.memory.blocks[CK]}
-        return found
+        return {what: secret for what, secret in found.items() if any(secret)}  # a blank card's key is none
 
 
 class Vehicle:
@@ -279,7 +287,7 @@ class Vehicle:
             if not file.name.endswith("-shm"):
                 shutil.copy(file, self.path.parent / file.name.replace(before.name, self.path.name))
         self.store.close()
-        self._plans.clear()
+        self.forget_plans()
         self.clock.restart()
         self.start()
 
@@ -296,6 +304,10 @@ class Vehicle:
     def after_commands(self, count: int, act: Callable[[], None]) -> None:
         """Let something happen as soon as the reader has been sent ``count`` more commands (a poll is one)."""
         self._plans.append((self.chip.host_commands + count, act))
+
+    def forget_plans(self) -> None:
+        """Nothing that was planned for later commands happens any more."""
+        self._plans.clear()
 
     def _traffic(self) -> None:
         due = [plan for plan in self._plans if self.chip.host_commands >= plan[0]]
