@@ -78,6 +78,11 @@ class Heard:
         self.shown.append((self.now_ms(), shown))
         self.stood.append(self.newest())
 
+    def forget(self) -> None:
+        """Begin anew: a proof of a million touches needs no memory of them."""
+        self.shown.clear()
+        self.stood.clear()
+
     def since(self, count: int) -> list[Message]:
         """The messages after the first ``count``."""
         return [shown.message for _, shown in self.shown[count:]]
