@@ -39,6 +39,7 @@ _LAWS = {
         "盗まれた鍵で残高は増えず、うそのカードで機械は止まらない", "A stolen key raises no grant, and a lying card crashes no terminal"
     ),
 }
+_REFUSALS = (Message.BLOCKED_CARD, Message.FOREIGN_CARD, Message.WRONG_CARD, Message.DAMAGED_CARD)
 _NOT_SHOWN = Words("この章では見せない", "not shown in this chapter")
 
 
@@ -178,11 +179,20 @@ class Ending:
         early = shown[Message.HOLD_AGAIN] + shown[Message.HOLD_AGAIN_UNSURE]
         unknown = [entry for entry in entries if entry.kind is Kind.UNKNOWN]
         resolved = [entry for entry in entries if entry.kind is Kind.RESOLVED]
+        refused = sum(shown[message] for message in _REFUSALS)
         kills = sum(act.excused for act in self.stage.acts)
         for ja, en in (
             (
-                f"{people} 人が {touches} 回かざした。支払い {len(paid)} 件で {points:,} ポイントと現金 {cash:,} 円、無料 {free} 件。",
-                f"{people} riders touched {touches} times; {len(paid)} paid, {points:,} points and {cash:,} yen in cash; {free} rode free.",
+                f"{people} 枚のカードが {touches} 回かざされた。支払い {len(paid)} 件、無料 {free} 件。",
+                f"{people} riders touched {touches} times: {len(paid)} rides were paid, {free} were free.",
+            ),
+            (
+                f"いただいたのは {points:,} ポイントと、現金 {cash:,} 円。",
+                f"What was paid: {points:,} points, and {cash:,} yen in cash.",
+            ),
+            (
+                f"断ったカードは {refused} 枚: 止められたもの、よその町と鉄道のもの、にせの残高のもの。",
+                f"{refused} cards were refused: one stopped, one of another town, one of a railway, one with a forged grant.",
             ),
             (
                 f"手が早く離れたのは {early} 回。そのたびに「もう一度かざしてください」と答えた。",
@@ -190,19 +200,19 @@ class Ending:
             ),
             (
                 f"引き去りの途中で {kills} 回 kill -9。機械は記録から続け、カードに聞いて、引いたかどうかを確かめた。",
-                f"kill -9 fell {kills} times in the middle of a debit. The machine went on from its ledger and asked the card what it held.",
+                f"kill -9 fell {kills} times in the middle of a debit; the station went on from its ledger and asked the card.",
             ),
             (
                 f"便の終わりまで分からなかった引き去りは {len(unknown)} 件。次の便で {len(resolved)} 件が分かった。",
                 f"{len(unknown)} debit was still unknown when its trip ended; {len(resolved)} was resolved on the next trip.",
             ),
             (
-                f"心配で二度かざした人には {shown[Message.ALREADY_PAID]} 回「いただいています」と答え、何も引かなかった。",
+                f"心配で二度かざした人には {shown[Message.ALREADY_PAID]} 回「お支払いずみです」と答え、何も引かなかった。",
                 f"Riders who touched again to be sure were told {shown[Message.ALREADY_PAID]} times that they had paid; nothing was taken.",
             ),
             (
-                f"リーダーのケーブルが抜けて、ひとりでに戻った。運賃のない区間は乗務員が金額を入れた（{shown[Message.ASK_DRIVER]} 回）。",
-                f"The reader's cable came out, and it came back by itself. {shown[Message.ASK_DRIVER]} ride had no fare: the driver named it.",
+                f"リーダーのケーブルが抜け、ひとりでに戻った。運賃のない区間は乗務員が金額を入れた（{shown[Message.ASK_DRIVER]} 回）。",
+                f"The reader's cable came out; it came back by itself. {shown[Message.ASK_DRIVER]} ride had no fare: the driver named it.",
             ),
         ):
             self.say("  " + self._words(ja, en))

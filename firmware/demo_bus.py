@@ -17,7 +17,7 @@ from validator.messages import Message, Shown
 from validator.stage import RESTING
 
 MORNING = datetime(2026, 4, 15, 8, 38, tzinfo=ZONE)
-_LOOK_S = 1.6
+_LOOK_S = 1.3
 _PATIENCE = 40
 _M = Message
 _K = DriverKey

@@ -48,6 +48,7 @@ from validator.stage import RESTING
 SIZE = (800, 480)
 _TRANSIT_PMM = bytes.fromhex("100B4B428485D0FF")
 _PATIENCE_S = 20.0
+_COMMAND = (sys.executable, "-m", "firmware.demo_station")
 _TURNS_A_TOUCH = 60
 _TURNS_TO_EMPTY = 3
 _READ_SIZE = 65536
@@ -76,7 +77,10 @@ class BusDied(Exception):
 
 
 class Crew:
-    """The station's process, seen from outside: orders go in as lines, what it shows comes out."""
+    """The station's process, seen from outside: orders go in as lines, what it shows comes out.
+
+    It has a session of its own, so that Ctrl-C at the terminal is for the demo alone, which then puts everything away.
+    """
 
     def __init__(self, post: Post, heard: Callable[[Shown, int, int], None]) -> None:
         """``heard(shown, at_ms, ledger_seq)`` is called for each message as it comes. Raises ``BusDied``."""
@@ -85,9 +89,7 @@ class Crew:
         self.duty: dict[str, object] = {}
         to_read, self._in = os.pipe()
         self._out, to_write = os.pipe()
-        self._process = subprocess.Popen(
-            (sys.executable, "-m", "firmware.demo_station"), stdin=to_read, stdout=to_write, cwd=ROOT, start_new_session=True
-        )
+        self._process = subprocess.Popen(_COMMAND, stdin=to_read, stdout=to_write, cwd=ROOT, start_new_session=True)
         os.close(to_read)
         os.close(to_write)
         self._post = post.text()
@@ -318,6 +320,7 @@ class Stage:
         if self._crew is None:
             raise BusDied("no vehicle is on duty")
         self.clock.skip_ms(skip_ms)
+        self.screen.advance()
         self._crew.order(turns=turns, keys=list(keys), skip_ms=skip_ms)
 
     def press(self, *keys: DriverKey | int) -> list[Shown]:

@@ -9,6 +9,7 @@ alive.
 import hashlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections import deque
@@ -108,13 +109,21 @@ def main() -> int:
     post = Post.parse(sys.stdin.readline())
     logging.basicConfig(filename=post.ledger.with_suffix(".log"), level=logging.INFO, format="%(name)s %(message)s")
     station, keys, clock, store = _build(post)
+    try:
+        _serve(station, keys, clock)
+    except BrokenPipeError:
+        pass  # nobody is there any more to be answered
+    finally:
+        station.equipment.reader.close()
+        store.close()
+    return 0
+
+
+def _serve(station: Station, keys: Keys, clock: SkippingClock) -> None:
     _write(_done(station))
     for line in sys.stdin:
         _obey(cast("dict[str, object]", json.loads(line)), station, keys, clock)
         _write(_done(station))
-    station.equipment.reader.close()
-    store.close()
-    return 0
 
 
 def _done(station: Station) -> dict[str, object]:
@@ -173,8 +182,7 @@ def _trips(rules: Tariff, names: tuple[str, ...]) -> tuple[Trip, ...]:
 
 
 def _write(line: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    os.write(sys.stdout.fileno(), json.dumps(line).encode() + b"\n")
 
 
 if __name__ == "__main__":

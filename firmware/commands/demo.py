@@ -33,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return demo_tray.perform(wish, _say) if options.interactive else demo.perform(wish, _say)
+    except KeyboardInterrupt:
+        _say(f"\nkazashi demo: stopped; nothing is left running. What there is so far lies in {wish.folder}/.")
+        return 130
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -1,0 +1,237 @@
+"""The demo as a person meets it: it plays, says what happened, and leaves nothing behind."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from drivers.devices.keypad import DriverKey
+from firmware import demo
+from firmware.demo_bus import MORNING, Beat, Words
+from firmware.demo_stage import House, Stage
+from firmware.failure import Failure
+from ledger.entry import Kind
+from validator.messages import Message
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADLESS = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY", "LC_ALL", "LC_MESSAGES"}}
+QUICK_S = 60
+
+
+def command(*options: str) -> list[str]:
+    """``kazashi demo`` in this tree, wherever it is started."""
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from firmware.cli import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", start, "demo", *options]
+
+
+def stations() -> set[int]:
+    """The processes of this machine that are a demo's station."""
+    found: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"firmware.demo_station" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
+
+
+@contextmanager
+def nothing_left_in(folder: Path) -> Generator[None]:
+    """At the end there is no new process and no device link."""
+    before = stations()
+    yield
+    assert stations() <= before
+    assert not (folder / "reader").is_symlink()
+
+
+@dataclass(frozen=True)
+class Morning:
+    """One whole run, without a screen."""
+
+    folder: Path
+    said: str
+    status: int
+    took_s: float
+
+
+@pytest.fixture(scope="module")
+def morning(tmp_path_factory: pytest.TempPathFactory) -> Morning:
+    home = tmp_path_factory.mktemp("desk")
+    began_s = time.monotonic()
+    with nothing_left_in(home / "demo-out"):
+        run = subprocess.run(
+            command("--seed", "3"), cwd=home, env={**HEADLESS, "LANG": "en_US.UTF-8"}, capture_output=True, text=True, check=False
+        )
+    assert run.stderr == ""
+    return Morning(home / "demo-out", run.stdout, run.returncode, time.monotonic() - began_s)
+
+
+def test_the_morning_ends_well_and_within_a_minute(morning: Morning) -> None:
+    assert morning.status == 0, morning.said
+    assert morning.took_s < QUICK_S
+
+
+def test_it_says_first_what_it_will_do(morning: Morning) -> None:
+    head = morning.said[:700]
+    for what in ("seed      3", "language  English", "sound     demo-out/morning.wav", "screen    demo-out/pictures/*.png", "PN532 twin"):
+        assert what in head
+
+
+def test_it_ends_with_one_line_a_law(morning: Morning) -> None:
+    laws = dict(re.findall(r"^  (\d)  (held|BROKEN|----)", morning.said, re.MULTILINE))
+    assert laws == {number: "----" if number == "8" else "held" for number in "123456789"}
+
+
+def test_every_scene_goes_as_the_script_says(morning: Morning) -> None:
+    assert "not what the script says" not in morning.said
+    assert len(re.findall(r"^\d\d:\d\d  ", morning.said, re.MULTILINE)) > 80
+
+
+def test_the_ledgers_hold_and_each_purse_agrees_with_them(morning: Morning) -> None:
+    assert morning.said.count("the chain holds, 0 debits open") == 2
+    assert morning.said.count("  ✓") == 29
+    assert "differs" not in morning.said
+
+
+def test_it_leaves_pictures_sound_words_and_story(morning: Morning) -> None:
+    pictures = list((morning.folder / "pictures").glob("*.png"))
+    assert len(pictures) > 40
+    assert {picture.stem.split("-")[1] for picture in pictures} >= {"paid", "paid_pair", "recovered", "one_card", "out_of_order", "cash"}
+    with wave.open(str(morning.folder / "morning.wav")) as sound:
+        assert sound.getnframes() > 60 * sound.getframerate()
+    assert "お支払いずみです" in (morning.folder / "transcript.txt").read_text(encoding="utf-8")
+    assert "kill -9" in (morning.folder / "story.txt").read_text(encoding="utf-8")
+
+
+def test_nobody_is_told_to_hold_the_card_here_after_each_rider(morning: Morning) -> None:
+    heard = (morning.folder / "transcript.txt").read_text(encoding="utf-8")
+    assert heard.count("カードをかざしてください") < heard.count("そのまま、お待ちください")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path, ending: signal.Signals) -> None:
+    before = stations()
+    with subprocess.Popen(command(), cwd=tmp_path, env=HEADLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert any("Ume" in line for line in run.stdout)
+        run.send_signal(ending)
+        rest, complaint = run.communicate(timeout=30)
+    assert complaint == ""
+    if ending is not signal.SIGKILL:
+        assert run.returncode == 130
+        assert "nothing is left running" in rest
+        assert not (tmp_path / "demo-out" / "reader").is_symlink()
+    until_s = time.monotonic() + 10
+    while stations() - before and time.monotonic() < until_s:
+        select.select([], [], [], 0.05)
+    assert stations() <= before
+
+
+def test_what_is_laid_on_the_tray_by_hand_is_answered(tmp_path: Path) -> None:
+    keyboard, terminal = pty.openpty()
+    with nothing_left_in(tmp_path / "demo-out"):
+        options = command("--interactive", "--lang", "en")
+        with subprocess.Popen(options, cwd=tmp_path, env=HEADLESS, stdin=terminal, stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            for waits_for, types in (
+                ("forged", b"t"),
+                ("Please hold your card here", b"1"),
+                ("when you get off", b"1k5\n"),
+                ("ticket 5", b"q"),
+            ):
+                assert any(waits_for in line for line in run.stdout)
+                os.write(keyboard, types)
+            run.communicate(timeout=30)
+    os.close(keyboard)
+    os.close(terminal)
+    assert run.returncode == 0
+
+
+def test_without_a_keyboard_nobody_can_play_oneself(tmp_path: Path) -> None:
+    run = subprocess.run(
+        command("--interactive"), cwd=tmp_path, env=HEADLESS, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr == "kazashi demo: --interactive needs a terminal to type at; run it there, or leave --interactive out\n"
+
+
+def play_one_ride(folder: Path, after: Callable[[Stage], None]) -> tuple[int, str]:
+    """A short morning: one rider, one ride; ``after`` happens when it is over."""
+    folder.mkdir()
+    said: list[str] = []
+    with Stage(House(folder), 5, int(MORNING.timestamp() * 1000), quick=True, tell=said.append) as stage:
+        stage.deal("ume", 2000)
+        stage.enter("bus-1", 1, ("G1-3", "M2-3"))
+        stage.press(DriverKey.TRIP, DriverKey.TRIP, DriverKey.TRIP, DriverKey.NEXT_STOP, DriverKey.TICKET, 1, DriverKey.ENTER)
+        place = stage.where
+        heard = [shown for shown in stage.touch(("ume",)) if shown.message is Message.PAID]
+        stage.act("touch", ("ume",), place, 1, heard)
+        after(stage)
+    beat = Beat(MORNING, "磯の湯温泉", Words("梅さん", "Ume"), Words("払う", "pays"), tuple(heard), (Message.PAID,))
+    status = demo.Ending(demo.Wish("en", 5, folder=folder), said.append, stage, [beat]).tell(1.0)
+    assert [entry.kind for entry in stage.verified()[0].book.entries][-1] is Kind.PAID
+    return status, "\n".join(said)
+
+
+def test_a_ride_that_is_paid_once_breaks_no_law(tmp_path: Path) -> None:
+    status, said = play_one_ride(tmp_path / "out", lambda _: None)
+    assert "BROKEN" not in said
+    assert status == 0
+
+
+def test_a_debit_behind_the_ledgers_back_is_told_and_fails_the_demo(tmp_path: Path) -> None:
+    def debit(stage: Stage) -> None:
+        card = stage.cards["ume"].card
+        register = bytearray(card.memory.blocks[0x0E])
+        register[0] -= 10
+        register[4] -= 1
+        card.rewrite(0x0E, bytes(register))
+
+    status, said = play_one_ride(tmp_path / "out", debit)
+    assert "1  BROKEN" in said
+    assert "differs" in said
+    assert status == 1
+
+
+def test_a_card_number_in_a_log_is_told_and_fails_the_demo(tmp_path: Path) -> None:
+    def leak(stage: Stage) -> None:
+        (tmp_path / "out" / "careless.log").write_text(f"card {stage.cards['ume'].card.idm.hex()} seen")
+
+    status, said = play_one_ride(tmp_path / "out", leak)
+    assert "6  BROKEN" in said
+    assert status == 1
+
+
+def test_a_folder_that_no_demo_made_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "demo-out"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    with pytest.raises(Failure, match="holds files that no demo made; move them away"):
+        demo.fresh_folder(folder)
+    assert (folder / "letter.txt").read_text() == "dear"
+
+
+def test_an_earlier_demos_folder_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "demo-out"
+    demo.fresh_folder(folder)
+    (folder / "story.txt").write_text("old")
+    demo.fresh_folder(folder)
+    assert not (folder / "story.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "lang"),
+    [({"LANG": "ja_JP.UTF-8"}, "ja"), ({"LANG": "C.UTF-8"}, "en"), ({}, "en"), ({"LC_ALL": "en_GB.UTF-8", "LANG": "ja_JP.UTF-8"}, "en")],
+)
+def test_the_language_is_what_the_environment_asks_for(environment: dict[str, str], lang: str) -> None:
+    assert demo.language(environment) == lang
