@@ -2,7 +2,7 @@
 
 Nothing that a card sends may end the station, book anything, or keep the next rider waiting: without our key a tap is over within
 ``STRANGER_LIMIT_MS`` on the reader's own clock, and with a genuine card whose answers somebody changes on the way, within ``TAP_LIMIT_MS``
-(two debits and two searches of six exchanges, each as slow as a card and a chip may be).
+(two debits and two searches at most; the slowest card and the chip's own time limit included).
 """
 
 import random
@@ -15,7 +15,7 @@ import pytest
 
 from drivers.channel import Channel
 from drivers.devices.keypad import DriverKey as Key
-from drivers.emulated.lite_s_card import FACTORY_PMM, REG, Faults, LiteSCard, blank_memory
+from drivers.emulated.lite_s_card import FACTORY_PMM, REG, Delay, Faults, LiteSCard, Traits, blank_memory
 from drivers.errors import CardLost, MalformedReply
 from firmware.rehearsal import Town, Vehicle
 from validator.messages import Message
@@ -23,8 +23,8 @@ from validator.messages import Message
 NewTown = Callable[[int], AbstractContextManager[Town]]
 
 INPUTS_A_SEED = 1000
-STRANGER_LIMIT_MS = 100
-TAP_LIMIT_MS = 600
+STRANGER_LIMIT_MS = 50
+TAP_LIMIT_MS = 200
 REFUSALS = {Message.HOLD_AGAIN, Message.WRONG_CARD, Message.FOREIGN_CARD}
 READ, WRITE = 0x06, 0x08
 
@@ -145,6 +145,7 @@ def test_a_card_without_our_key_ends_in_a_refusal_and_leaves_no_trace(proof: Any
         bus = town.vehicle("bus-1", 1, "M2")
         bus.ride_to(1)
         hand, head = holding(bus), bus.store.head()
+        bus.heard.newest = lambda: None
         for seed in proof.seeds(small=4, full=1000):
             liar = Liar(random.Random(seed))
             while liar.said < INPUTS_A_SEED:
@@ -230,7 +231,7 @@ def test_through_the_reader_a_lying_card_costs_no_more_than_its_time(proof: Any,
             bus.ride_to(1)
             head = bus.store.head()
             for _ in range(25):
-                card = LiteSCard(blank_memory(dice.randbytes(8)))
+                card = LiteSCard(blank_memory(dice.randbytes(8)), Traits(delay=dice.choice(tuple(Delay))))
                 card.plan([*[Faults()] * dice.randrange(2), Faults(script=script(card, dice), forever=True)])
                 bus.air.lay(card)
                 began = town.clock.monotonic_ns()
@@ -266,7 +267,7 @@ def test_through_the_reader_a_faulty_genuine_card_costs_no_more_than_its_time(pr
         with passing_town(seed) as town:
             bus, dice = town.vehicle("bus-1", 1, "M2"), random.Random(seed)
             bus.ride_to(1)
-            card = town.card()
+            card = town.card(delay=dice.choice(tuple(Delay)))
             for _ in range(6):
                 card.plan(Faults(**dice.choice(({}, {}, {"lost": True}, {"answer_lost": True}, {"bad_crc": True}))) for _ in range(20))
                 began = town.clock.monotonic_ns()
