@@ -389,7 +389,7 @@ class Station:
             intent=ledger.intent_of(rider),
             unknown=ledger.unknown_of(rider),
             rode=[entry for entry in on_run if entry.counts_as_paid or entry.kind is Kind.FREE],
-            boarded=_newest(on_run, Kind.OPEN),
+            boarded=_still_aboard(on_run),
             unpriced=_newest(on_run, Kind.UNPRICED),
             blocked=self.equipment.blocked(rider),
         )
@@ -490,6 +490,12 @@ def _card_event(error: CardError | ReaderLost, *, refused: Event) -> Event:
             return refused
         case MalformedReply() | CardError():
             return Event.UNREADABLE
+
+
+def _still_aboard(on_run: Sequence[Entry]) -> Entry | None:
+    """The last boarding tap, unless its ride was paid: on a loop the same rider may board again."""
+    boarded = _newest(on_run, Kind.OPEN)
+    return None if boarded is None or any(entry.ref == boarded.seq for entry in on_run if entry.counts_as_paid) else boarded
 
 
 def _newest(entries: Sequence[Entry], kind: Kind) -> Entry | None:

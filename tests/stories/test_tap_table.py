@@ -258,6 +258,9 @@ def boarding_is_recorded_and_paid_when_alighting(stage: Stage) -> None:
     boarded, paid = bus.of(card)
     assert (paid.ref, paid.place.boarding, paid.fare.points) == (boarded.seq, "eki_1", 160)
     stage.spent(card, 160)
+    assert bus.touch(card) == [Message.SEEN, Message.ALREADY_PAID]
+    stage.town.clock.advance_ms(stage.town.tariff.operator.already_paid_min * 60_000 + 1)
+    assert bus.touch(card) == [Message.SEEN, Message.BOARDED]
 
 
 def an_unheard_debit_is_recovered(stage: Stage) -> None:
