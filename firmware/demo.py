@@ -234,11 +234,7 @@ class Ending:
 
     def _ledgers(self, ledgers: Sequence[Verified]) -> None:
         self._title("記録を確かめる", "The ledgers, verified")
-        for ledger in ledgers:
-            count, intents = len(ledger.book.entries), len(ledger.book.intents)
-            good = self._words(f"{count} 件、鎖は切れていない", f"{count} entries, the chain holds")
-            still = self._words(f"、途中の引き去り {intents}", f", {intents} debits open")
-            self.say(f"  {ledger.path}: {'; '.join(ledger.faults) or good}{still}")
+        tell_ledgers(ledgers, self.wish.lang, self.say)
 
     def _purses(self, entries: Sequence[Entry]) -> None:
         self._title("カードと記録", "Purse against ledger")
@@ -305,7 +301,7 @@ class Ending:
 
     def _write_files(self) -> None:
         folder = self.wish.folder
-        self.stage.speaker.write_wav(folder / "morning.wav", _LONGEST_SILENCE_S)
+        write_sound(self.stage, folder)
         heard = [
             f"{MORNING + timedelta(milliseconds=one.from_ms):%H:%M:%S}  {one.transcript or '♪'}{' …' if one.cut else ''}"
             for one in self.stage.speaker.heard
@@ -328,6 +324,20 @@ class Ending:
             *((ledger.path, Words("kazashi ledger show で読む", "read it with: kazashi ledger show")) for ledger in ledgers),
         ):
             self.say(f"  {_padded(str(path), 28)}{what.in_(self.wish.lang)}")
+
+
+def tell_ledgers(ledgers: Sequence[Verified], lang: str, say: Say) -> None:
+    """One line a ledger: what is wrong with it, or that it holds."""
+    for ledger in ledgers:
+        count, intents = len(ledger.book.entries), len(ledger.book.intents)
+        good = Words(f"{count} 件、鎖は切れていない", f"{count} entries, the chain holds").in_(lang)
+        still = Words(f"、途中の引き去り {intents}", f", {intents} debits open").in_(lang)
+        say(f"  {ledger.path}: {'; '.join(ledger.faults) or good}{still}")
+
+
+def write_sound(stage: Stage, folder: Path) -> None:
+    """All that sounded, as one file; long silences are cut."""
+    stage.speaker.write_wav(folder / "morning.wav", _LONGEST_SILENCE_S)
 
 
 def _gaps(ledger: Verified) -> list[str]:

@@ -70,6 +70,9 @@ def perform(wish: demo.Wish, say: demo.Say) -> int:
                 table.type(typed.popleft())
             table.turn()
             time.sleep(_TURN_S)
+    demo.write_sound(stage, wish.folder)
+    say("")
+    demo.tell_ledgers(stage.verified(), wish.lang, say)
     return 0
 
 

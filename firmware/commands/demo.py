@@ -3,8 +3,11 @@
 import argparse
 import os
 import signal
+import sys
+from io import TextIOWrapper
 
 from firmware import demo, demo_tray
+from firmware.demo_stage import BusDied
 from firmware.failure import Failure
 
 _NOTICE = """\
@@ -30,12 +33,19 @@ def run(options: argparse.Namespace) -> int:
     if options.seed < 0:
         raise Failure(f"--seed {options.seed}: must be 0 or more")
     wish = demo.Wish(options.lang or demo.language(os.environ), options.seed, fast=options.fast)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Japanese still shows the rest
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return demo_tray.perform(wish, _say) if options.interactive else demo.perform(wish, _say)
     except KeyboardInterrupt:
         _say(f"\nkazashi demo: stopped; nothing is left running. What there is so far lies in {wish.folder}/.")
         return 130
+    except BusDied as died:
+        raise Failure(f"{died}; what it said last is in {wish.folder}/*.log") from died
+    except BrokenPipeError:  # whoever read along has gone; what is still to be flushed at the end must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -137,6 +137,19 @@ def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path, ending: signal
     assert stations() <= before
 
 
+def test_a_reader_who_has_read_enough_stops_it_quietly(tmp_path: Path) -> None:
+    with (
+        nothing_left_in(tmp_path / "demo-out"),
+        subprocess.Popen(command(), cwd=tmp_path, env=HEADLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run,
+    ):
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.stderr.read() == ""
+        assert run.wait(30) == 1
+
+
 def test_what_is_laid_on_the_tray_by_hand_is_answered(tmp_path: Path) -> None:
     keyboard, terminal = pty.openpty()
     with nothing_left_in(tmp_path / "demo-out"):
