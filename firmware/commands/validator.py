@@ -49,6 +49,7 @@ def _serve(config: Config, socket: Path, screen: "_Screen | None") -> None:
         # Whatever was made by now lives as long as the process: the collector need not look at it again in the middle of a tap.
         gc.collect()
         gc.freeze()
+        compose.take_precedence()
 
         def go_on() -> bool:
             if screen is not None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -177,7 +177,7 @@ class Rig:
 @contextmanager
 def rig(cards: int, delay: Delay, ledger: Callable[[Path], Store] | None = None) -> Iterator[Rig]:
     """The station of ``compose.open_station`` with the screen process beside it, one trip open."""
-    with outfit(cards + 1, delay) as made, screen(made.config, made.folder / "screen"):
+    with outfit(cards + 1, delay) as made, screen(made.config, made.folder / "screen"), ExitStack() as undo:
         wait_for(made.folder / "screen")
         marks = Marks(compose.screen_link(made.folder / "screen"))
         ports: list[RecordingPort] = []
@@ -193,14 +193,17 @@ def rig(cards: int, delay: Delay, ledger: Callable[[Path], Store] | None = None)
                 raise AssertionError("the twin was not found")
             station.equipment = replace(station.equipment, reader=reader)
             if ledger is not None:
-                station.equipment = replace(station.equipment, ledger=ledger(made.folder / "slow.ledger"))
+                slow = undo.enter_context(ledger(made.folder / "slow.ledger"))
+                station.equipment = replace(station.equipment, ledger=slow)
                 station.open_shift()
             flushed = os.open(made.folder / "flushed", os.O_RDWR | os.O_CREAT)
             os.pwrite(flushed, bytes(512 * len(FLUSH)), 0)
             os.fsync(flushed)
             gc.collect()
             gc.freeze()
+            compose.take_precedence()
             yield Rig(made, station, marks, ports[-1], flushed)
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
             gc.unfreeze()
             reader.close()
             os.close(flushed)
@@ -276,7 +279,6 @@ def _slow_tap() -> list[Row]:
             for _ in range(SLOW_LAPS):
                 open_trip(one.station)
                 taps_s += [one.tap(card) for card in range(len(one.outfit.cards))]
-            one.station.equipment.ledger.close()
     finally:
         disk.unregister()
     tail_s = at(taps_s, 99)
