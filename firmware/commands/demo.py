@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import sys
-from io import TextIOWrapper
 
 from firmware import demo, demo_tray
 from firmware.demo_stage import BusDied
@@ -33,8 +32,6 @@ def run(options: argparse.Namespace) -> int:
     if options.seed < 0:
         raise Failure(f"--seed {options.seed}: must be 0 or more")
     wish = demo.Wish(options.lang or demo.language(os.environ), options.seed, fast=options.fast)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without Japanese still shows the rest
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return demo_tray.perform(wish, _say) if options.interactive else demo.perform(wish, _say)
@@ -51,4 +48,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """One line, now. A terminal without Japanese letters still shows the rest."""
+    encoding = sys.stdout.encoding
+    print(line.encode(encoding, "replace").decode(encoding), flush=True)

@@ -35,23 +35,27 @@ def command(*options: str) -> list[str]:
     return [sys.executable, "-c", start, "demo", *options]
 
 
-def stations() -> set[int]:
-    """The processes of this machine that are a demo's station."""
-    found: set[int] = set()
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Without a screen; ``home`` marks every process of this demo."""
+    return {**HEADLESS, **more, "KAZASHI_TESTED_IN": str(home)}
+
+
+def processes_of(home: Path) -> list[str]:
+    """The processes that carry the mark of ``home``."""
+    found: list[str] = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if b"firmware.demo_station" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
+            if f"KAZASHI_TESTED_IN={home}\0".encode() in (folder / "environ").read_bytes():
+                found.append(folder.name)
     return found
 
 
 @contextmanager
-def nothing_left_in(folder: Path) -> Generator[None]:
-    """At the end there is no new process and no device link."""
-    before = stations()
+def nothing_left_of(home: Path) -> Generator[None]:
+    """At the end there is no process and no device link."""
     yield
-    assert stations() <= before
-    assert not (folder / "reader").is_symlink()
+    assert processes_of(home) == []
+    assert not (home / "demo-out" / "reader").is_symlink()
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class Morning:
 def morning(tmp_path_factory: pytest.TempPathFactory) -> Morning:
     home = tmp_path_factory.mktemp("desk")
     began_s = time.monotonic()
-    with nothing_left_in(home / "demo-out"):
+    with nothing_left_of(home):
         run = subprocess.run(
-            command("--seed", "3"), cwd=home, env={**HEADLESS, "LANG": "en_US.UTF-8"}, capture_output=True, text=True, check=False
+            command("--seed", "3"), cwd=home, env=environment(home, LANG="en_US.UTF-8"), capture_output=True, text=True, check=False
         )
     assert run.stderr == ""
     return Morning(home / "demo-out", run.stdout, run.returncode, time.monotonic() - began_s)
@@ -120,8 +124,9 @@ def test_nobody_is_told_to_hold_the_card_here_after_each_rider(morning: Morning)
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path, ending: signal.Signals) -> None:
-    before = stations()
-    with subprocess.Popen(command(), cwd=tmp_path, env=HEADLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command(), cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
         assert run.stdout is not None
         assert any("Ume" in line for line in run.stdout)
         run.send_signal(ending)
@@ -132,15 +137,17 @@ def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path, ending: signal
         assert "nothing is left running" in rest
         assert not (tmp_path / "demo-out" / "reader").is_symlink()
     until_s = time.monotonic() + 10
-    while stations() - before and time.monotonic() < until_s:
+    while processes_of(tmp_path) and time.monotonic() < until_s:
         select.select([], [], [], 0.05)
-    assert stations() <= before
+    assert processes_of(tmp_path) == []
 
 
 def test_a_reader_who_has_read_enough_stops_it_quietly(tmp_path: Path) -> None:
     with (
-        nothing_left_in(tmp_path / "demo-out"),
-        subprocess.Popen(command(), cwd=tmp_path, env=HEADLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run,
+        nothing_left_of(tmp_path),
+        subprocess.Popen(
+            command(), cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as run,
     ):
         assert run.stdout is not None
         assert run.stderr is not None
@@ -152,9 +159,9 @@ def test_a_reader_who_has_read_enough_stops_it_quietly(tmp_path: Path) -> None:
 
 def test_what_is_laid_on_the_tray_by_hand_is_answered(tmp_path: Path) -> None:
     keyboard, terminal = pty.openpty()
-    with nothing_left_in(tmp_path / "demo-out"):
+    with nothing_left_of(tmp_path):
         options = command("--interactive", "--lang", "en")
-        with subprocess.Popen(options, cwd=tmp_path, env=HEADLESS, stdin=terminal, stdout=subprocess.PIPE, text=True) as run:
+        with subprocess.Popen(options, cwd=tmp_path, env=environment(tmp_path), stdin=terminal, stdout=subprocess.PIPE, text=True) as run:
             assert run.stdout is not None
             for waits_for, types in (
                 ("forged", b"t"),
@@ -172,7 +179,13 @@ def test_what_is_laid_on_the_tray_by_hand_is_answered(tmp_path: Path) -> None:
 
 def test_without_a_keyboard_nobody_can_play_oneself(tmp_path: Path) -> None:
     run = subprocess.run(
-        command("--interactive"), cwd=tmp_path, env=HEADLESS, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command("--interactive"),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 1
     assert run.stderr == "kazashi demo: --interactive needs a terminal to type at; run it there, or leave --interactive out\n"
