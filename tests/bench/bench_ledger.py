@@ -156,7 +156,7 @@ def slow_flush(place: Path) -> Row:
 
 
 def read_rate(place: Path) -> list[Row]:
-    """Entries a second of one core's time: read from the file, decoded strictly, chain checked. The best of five: neighbours share the core."""
+    """Entries a second of one core's time: read from the file, decoded strictly, chain checked. The best of five."""
     path = place / "rate.db"
     with Store.create(path, device=1, epoch=1, settings=replace(SETTINGS, synchronous="OFF")) as store:
         for number in range(RATE_ENTRIES):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.chain import Fault, Finding, Head, Link, follow, genesis, origin, verify
@@ -115,6 +115,7 @@ def test_not_more_findings_are_kept_than_somebody_reads(links: list[Link]) -> No
     assert len(verify([link._replace(hash=bytes(32)) for link in links * 9], DEVICE, EPOCH).findings) == 20
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_row_is_taken_away_changed_or_doubled_is_noticed(data: st.DataObject) -> None:
     at = data.draw(st.integers(1, 6))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from cbor2 import dumps, loads
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.codec import MAX_BYTES, decode, encode
@@ -46,11 +46,13 @@ def read(data: bytes) -> Entry:
     return decode(data, device=DEVICE, epoch=EPOCH)
 
 
+@settings(deadline=None)
 @given(entries)
 def test_what_is_written_reads_back_the_same(entry: Entry) -> None:
     assert read(encode(entry)) == entry
 
 
+@settings(deadline=None)
 @given(entries)
 def test_what_was_read_is_as_frozen_and_as_hashable_as_what_was_made(entry: Entry) -> None:
     again = read(encode(entry))
@@ -61,12 +63,14 @@ def test_what_was_read_is_as_frozen_and_as_hashable_as_what_was_made(entry: Entr
         again.seq = 0  # type: ignore[misc]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused_in_one_way_only(data: bytes) -> None:
     with pytest.raises(MalformedEntry):
         read(data)
 
 
+@settings(deadline=None)
 @given(entries, st.data())
 def test_a_changed_byte_is_refused_or_another_entry(entry: Entry, data: st.DataObject) -> None:
     good = encode(entry)

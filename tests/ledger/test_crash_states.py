@@ -91,7 +91,8 @@ def a_ride(rider: int, kind: Kind = Kind.PAID) -> Entry:
 class Life:
     """A store on a disk, what it has promised, and what it was about to promise."""
 
-    def __init__(self, given: Settings, template: Disk) -> None:
+    def __init__(self, given: Settings, template: Disk, kind: type[Store] = Store) -> None:
+        self.kind = kind
         self.vfs = DiskVfs(f"life{next(numbers)}", template.copy())
         self.probe_vfs = DiskVfs(f"probe{next(numbers)}", Disk())
         self.given = given
@@ -107,7 +108,7 @@ class Life:
 
     def open(self, disk: Disk, vfs: DiskVfs) -> Store:
         vfs.disk = disk
-        return Store.open(PATH, device=DEVICE, settings=replace(self.given, vfs=vfs.name), beside=DiskBeside(disk, PATH))
+        return self.kind.open(PATH, device=DEVICE, settings=replace(self.given, vfs=vfs.name), beside=DiskBeside(disk, PATH))
 
     def do(self, act: Callable[[Store], object], then: Content) -> None:
         self.under_way = then
@@ -229,10 +230,10 @@ def a_new_disk(given: Settings) -> Disk:
     return disk
 
 
-def live(given: Settings, template: Disk, number: int) -> int:
+def live(given: Settings, template: Disk, number: int, kind: type[Store] = Store) -> int:
     """One life of three power cuts; the number of states that were looked at."""
     random = Random(number)
-    life = Life(given, template)
+    life = Life(given, template, kind)
 
     def draw() -> None:
         if random.random() < 0.6:
@@ -252,9 +253,9 @@ def live(given: Settings, template: Disk, number: int) -> int:
         life.end()
 
 
-def live_often(given: Settings, template: Disk, lives: int) -> None:
+def live_often(given: Settings, template: Disk, lives: int, kind: type[Store] = Store) -> None:
     for number in range(lives):
-        live(given, template, number)
+        live(given, template, number, kind)
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +284,18 @@ def test_the_same_job_finds_lost_rows_on_settings_that_lose_rows(control: str) -
     template = a_new_disk(given)
     with pytest.raises(Lost):
         live_often(given, template, 200)
+
+
+class Hasty(Store):
+    """A store that writes on at once where the log ended, instead of restarting the log first."""
+
+    def _make_room(self, connection: object) -> None:
+        """Do nothing."""
+
+
+def test_the_same_job_finds_lost_rows_when_the_log_is_not_restarted_at_opening(template: Disk) -> None:
+    with pytest.raises(Lost):
+        live_often(VEHICLE, template, 200, Hasty)
 
 
 def test_a_creation_cut_off_anywhere_can_be_finished() -> None:
