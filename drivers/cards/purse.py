@@ -49,6 +49,9 @@ from drivers.vault import CardSession, GrantChecker, MacRead, Vault
 FULL = 0xFFFFFFFF
 """Where REGA and REGB start."""
 
+LAST_COUNT = 0xFFFE00
+"""From this write counter on an issued card refuses every write with MAC (public descriptions of Lite-S)."""
+
 GRANT_A = (Block.S_PAD0, (1, 2, 3, 4))
 GRANT_B = (5, (6, 7, 8, 9))
 """The two copies of a grant: its block, and the four blocks of its signature."""
@@ -154,7 +157,7 @@ class PurseReading:
 
     ``rider``: the pseudonym from the vault. ``grant``: None when nothing was ever granted. ``grant_known``: this terminal had verified the
     grant before; when False, remember (``rider``, ``grant.digest``). ``balance``: points, never below 0. ``damaged``: the counters
-    contradict each other; nothing may be debited. ``session`` belongs to this tap and ends with it.
+    contradict each other or are at their end; nothing may be debited. ``session`` belongs to this tap and ends with it.
     """
 
     rider: bytes
@@ -177,9 +180,10 @@ class PurseReading:
 
     @property
     def damaged(self) -> bool:
-        """More spent than granted, a debit that took nothing, or more debits than the card counted writes."""
+        """More spent than granted, a debit that took nothing, more debits than the card counted writes, or no count left for another."""
         counters = self.counters
-        return counters.spent > self.granted or counters.debits > counters.spent or counters.debits > counters.wcnt
+        contradictory = counters.spent > self.granted or counters.debits > counters.spent or counters.debits > counters.wcnt
+        return contradictory or counters.wcnt >= LAST_COUNT
 
 
 class Outcome(Enum):

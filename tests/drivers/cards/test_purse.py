@@ -292,6 +292,15 @@ def test_counters_that_contradict_each_other_are_named_damaged(spent: int, debit
     assert reading.balance >= 0
 
 
+def test_a_card_that_has_counted_its_last_write_is_for_the_desk(vault: VaultFile) -> None:
+    card = rich_card()
+    card.card.set_wcnt(0xFFFDFF)
+    assert not read(card, vault).damaged
+    for wcnt in (0xFFFE00, 0xFFFFFF):
+        card.card.set_wcnt(wcnt)
+        assert read(card, vault).damaged
+
+
 def test_one_spent_to_the_last_point_is_not_damaged(vault: VaultFile) -> None:
     card = rich_card()
     card.card.rewrite(REG, Counters(purse.FULL - 2000, purse.FULL - 9, bytes(8), 0).reg_block())
