@@ -279,3 +279,38 @@ def test_through_the_reader_a_faulty_genuine_card_costs_no_more_than_its_time(pr
             bus.press(Key.SHIFT)
             assert card.memory.blocks[REG] in {entry.medium.after.reg_block() for entry in bus.of(card)} | {b"\xff" * 16}
             assert [verdict for verdict in town.verdicts() if not verdict.held] == []
+
+
+EDGES = (0, 1, 190, 0x7FFFFFFF, 0x80000000, 0xFFFFFF40, 0xFFFFFFFE, 0xFFFFFFFF)
+WRITE_COUNTS = (0, 1, 2, 0xFFFDFE, 0xFFFDFF, 0xFFFE00, 0xFFFFFE, 0xFFFFFF)
+
+
+def imitate(card: LiteSCard, dice: random.Random) -> None:
+    """What somebody who has the keys may put on a chip of their own: any register, any write counter, any grant."""
+    if dice.random() < 0.8:
+        spent, debits = (dice.choice(EDGES) if dice.random() < 0.8 else dice.getrandbits(32) for _ in range(2))
+        card.rewrite(REG, spent.to_bytes(4, "little") + debits.to_bytes(4, "little") + dice.randbytes(8))
+    if dice.random() < 0.6:
+        card.set_wcnt(dice.choice(WRITE_COUNTS))
+    for block in range(10):
+        if dice.random() < 0.1:
+            old = card.memory.blocks[block]
+            at = dice.randrange(16)
+            card.rewrite(block, dice.choice((bytes(16), dice.randbytes(16), old[:at] + bytes((old[at] ^ 1,)) + old[at + 1 :])))
+
+
+@pytest.mark.prove
+def test_a_chip_that_has_our_keys_and_any_memory_ends_in_a_message(proof: Any, passing_town: NewTown) -> None:
+    for seed in proof.seeds(small=15, full=5000):
+        with passing_town(seed) as town:
+            bus, dice = town.vehicle("bus-1", 1, "M2"), random.Random(seed)
+            bus.ride_to(1)
+            for _ in range(4):
+                card = town.card(dice.choice((0, 100, 2000)))
+                for _ in range(3):
+                    imitate(card, dice)
+                    seen, *said = bus.touch(card)
+                    assert seen is Message.SEEN
+                    assert len(said) == 1
+            bus.press(Key.SHIFT)
+            assert bus.store.intents() == []
