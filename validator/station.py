@@ -84,13 +84,14 @@ class Stranded(Exception):
 
 @dataclass(slots=True)
 class _Tap:
-    """One tap on its way through the table."""
+    """One tap on its way through the table. ``intended``: the ledger holds an open intent of this rider."""
 
     row: Row
     channel: Channel | None = None
     reading: PurseReading | None = None
     decision: Decision | None = None
     debits: int = 0
+    intended: bool = False
     trail: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
@@ -378,7 +379,9 @@ class Station:
 
     def _decide(self, tap: _Tap) -> Event:
         reading = tap.read()
-        tap.decision = decide(reading, self._known(reading.rider), self._scene(self.duty), self.terms.tariff)
+        known = self._known(reading.rider)
+        tap.intended = known.intent is not None
+        tap.decision = decide(reading, known, self._scene(self.duty), self.terms.tariff)
         return tap.decision.event
 
     def _known(self, rider: bytes) -> Known:
@@ -395,18 +398,21 @@ class Station:
         )
 
     def _intend(self, tap: _Tap) -> Event:
-        return self._stored(lambda: self.equipment.ledger.intend(Intent(tap.entry())))
+        event = self._stored(lambda: self.equipment.ledger.intend(Intent(tap.entry())))
+        tap.intended = tap.intended or event is Event.STORED
+        return event
 
     def _store_decision(self, tap: _Tap) -> Event:
         reading, entry, ledger = tap.read(), tap.entry(), self.equipment.ledger
         new_grant = reading.grant.digest if reading.grant and not reading.grant_known else None
-        if ledger.intent_of(reading.rider) is None:
+        if not tap.intended:
             return self._stored(lambda: ledger.append(entry, new_grant))
         return self._stored(lambda: ledger.pay(reading.rider, entry, new_grant))
 
     def _withdraw(self, tap: _Tap) -> None:
         try:
             self.equipment.ledger.withdraw(tap.read().rider)
+            tap.intended = False
         except (Full, NotStored) as error:
             log.warning("an intent that was proven undone stays open: %s", error)
 
