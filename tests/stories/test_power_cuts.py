@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from drivers.cards.purse import digest
 from drivers.devices.keypad import DriverKey as Key
 from drivers.emulated.lite_s_card import REG, Delay, Faults, LiteSCard, Tear, Torn
 from firmware.rehearsal import TURNS_TO_EMPTY, Town, Vehicle, counters
@@ -24,11 +25,12 @@ from validator.messages import Message
 FARE = 190  # misaki to onsen on M2
 POINTS = 2000
 WAITS_S = (2, 50, 70)
-MOST_BYTES = 1000
+MOST_BYTES = 800
 MOST_TRAFFIC = 24
 WRITES_A_TAP = 2  # the intent, the payment
 TURNS_TO_CUT = 12
 WRITES = ("append", "intend", "pay", "withdraw", "expire_intents")
+DELAYS = tuple(Delay)
 NewTown = Callable[[int], AbstractContextManager[Town]]
 
 
@@ -41,6 +43,15 @@ class Way(Enum):
     NEXT_TRIP = "here, when the trip has ended"
 
 
+class Sight(Enum):
+    """What the bus knows of the card: its tap is six, five or eight exchanges long."""
+
+    FIRST = "its grant is new here"
+    AGAIN = "its grant was verified before"
+    COPY_A_TORN = "its grant has to be read from the second copy"
+
+
+SIGHTS = tuple(Sight)
 AFTERWARDS = tuple(product(WAITS_S, Way))
 
 
@@ -114,11 +125,16 @@ class Case:
         return len(bus.store.unknown_of(self.town.rider(self.card))) + len(bus.store.intents())
 
 
-def case(town: Town, delay: Delay = Delay.MIN) -> Case:
+def case(town: Town, sight: Sight = Sight.FIRST, delay: Delay = Delay.MIN) -> Case:
     buses = [town.vehicle(f"bus-{terminal}", terminal, "M2") for terminal in (1, 2)]
+    card = town.card(POINTS, delay=delay)
     for bus in buses:
         bus.ride_to(1)
-    return Case(town, buses[0], buses[1], town.card(POINTS, delay=delay))
+        if sight is Sight.AGAIN:
+            bus.store.remember_grant(town.rider(card), digest(card.memory.blocks[0]))
+    if sight is Sight.COPY_A_TORN:
+        card.rewrite(1, bytes(16))
+    return Case(town, buses[0], buses[1], card)
 
 
 def spread(count: int, seeds: Iterator[int]) -> Iterator[int]:
@@ -149,36 +165,42 @@ def pulled(ride: Case, after_bytes: int) -> bool:
     return seen
 
 
-def test_a_tap_is_shorter_on_air_than_the_bytes_after_which_the_hand_pulls_away(passing_town: NewTown) -> None:
-    with passing_town(0) as town:
-        ride = case(town)
-        before = ride.bus.air.bytes_on_air
-        ride.bus.air.lay(ride.card)
-        ride.bus.turn()
-        assert 300 < ride.bus.air.bytes_on_air - before < MOST_BYTES
-        assert ride.bus.heard.last().message is Message.PAID
+def test_no_tap_has_more_bytes_on_air_than_those_after_which_the_hand_pulls_away(passing_town: NewTown) -> None:
+    exchanges, most = [], 0
+    for number, sight in enumerate(Sight):
+        with passing_town(number) as town:
+            ride = case(town, sight)
+            air, before, began = ride.bus.air, ride.bus.air.bytes_on_air, ride.bus.air.exchanges
+            air.lay(ride.card)
+            ride.bus.turn()
+            assert ride.bus.heard.last().message is Message.PAID
+            exchanges.append(air.exchanges - began)
+            most = max(most, air.bytes_on_air - before)
+    assert exchanges == [6, 5, 8]
+    assert MOST_BYTES - 100 < most < MOST_BYTES
 
 
 @pytest.mark.prove
 def test_a_card_pulled_away_after_any_byte_pays_once(proof: Any, passing_town: NewTown) -> None:
-    count = MOST_BYTES * len(AFTERWARDS)
-    for number in spread(count, proof.seeds(small=60, full=count)):
-        after_bytes, which = divmod(number, len(AFTERWARDS))
-        wait_s, way = AFTERWARDS[which]
+    cases = tuple(product(Sight, Way))
+    count = MOST_BYTES * len(cases)
+    for number in spread(count, proof.seeds(small=50, full=count)):
+        after_bytes, which = divmod(number, len(cases))
+        sight, way = cases[which]
         with passing_town(number) as town:
-            ride = case(town)
+            ride = case(town, sight)
             pulled(ride, after_bytes)
-            ride.afterwards(wait_s, way)
+            ride.afterwards(WAITS_S[(after_bytes + which) % len(WAITS_S)], way)
 
 
 @pytest.mark.prove
 def test_a_card_pulled_away_twice_pays_once(proof: Any, passing_town: NewTown) -> None:
     """The second touch is interrupted as well, at any byte."""
     for seed in proof.seeds(small=20, full=3000):
-        first, second = seed * 389 % MOST_BYTES, seed * 617 % MOST_BYTES
+        first, second = seed * 389 % MOST_BYTES, seed * 619 % MOST_BYTES
         wait_s, way = AFTERWARDS[seed % len(AFTERWARDS)]
         with passing_town(seed) as town:
-            ride = case(town)
+            ride = case(town, SIGHTS[seed % 3], DELAYS[seed // 3 % 3])
             pulled(ride, first)
             town.clock.advance_ms(2000)
             pulled(ride, second)
@@ -271,7 +293,7 @@ def loses_power(ride: Case, moment: Moment) -> bool:
 @pytest.mark.prove
 def test_a_power_cut_at_any_step_charges_nobody_twice(proof: Any, passing_town: NewTown) -> None:
     count = len(MOMENTS) * len(AFTERWARDS)
-    for number in spread(count, proof.seeds(small=60, full=count)):
+    for number in spread(count, proof.seeds(small=50, full=count)):
         moment, (wait_s, way) = MOMENTS[number // len(AFTERWARDS)], AFTERWARDS[number % len(AFTERWARDS)]
         with passing_town(number) as town:
             ride = case(town)
@@ -284,7 +306,7 @@ def test_a_pulled_card_and_then_a_power_cut_charge_nobody_twice(proof: Any, pass
     for seed in proof.seeds(small=20, full=3000):
         moment, (wait_s, way) = MOMENTS[seed * 37 % len(MOMENTS)], AFTERWARDS[seed % len(AFTERWARDS)]
         with passing_town(seed) as town:
-            ride = case(town)
+            ride = case(town, SIGHTS[seed % 3], DELAYS[seed // 3 % 3])
             pulled(ride, seed * 389 % MOST_BYTES)
             town.clock.advance_ms(2000)
             loses_power(ride, moment)
