@@ -102,16 +102,19 @@ def open_house(wish: Wish, say: Say) -> House:
     say(
         "Kazashi demo: みさき線の朝（実在しない町、実在しない人）"
         if ja
-        else "Kazashi demo: a morning on one bus line (an invented town, invented people)"
+        else "Kazashi demo: a morning on one bus line (town and people are invented)"
     )
-    say(f"  seed      {wish.seed}")
-    say(f"  language  {'日本語 (LANG, --lang)' if ja else 'English (LANG, --lang); the bus speaks Japanese'}")
-    say(f"  sound     {'on, and ' if aloud else ''}{wish.folder / 'morning.wav'}")
-    say(f"  screen    {'window (Esc skips), and ' if window else ''}{wish.folder / 'pictures'}/*.png")
-    say(
-        f"  reader    PN532 twin, pn532:{house.link}@921600, "
-        + ("実時間。客と客のあいだは飛ばす" if ja else "in real time; what lies between two riders is skipped")
+    heads = ("乱数の種", "ことば", "音", "画面", "リーダー") if ja else ("seed", "language", "sound", "screen", "reader")
+    facts = (
+        str(wish.seed),
+        "日本語（LANG か --lang で選ぶ）" if ja else "English (LANG, --lang); the bus speaks Japanese",
+        f"{Words('スピーカーと ', 'on, and ').in_(wish.lang) if aloud else ''}{wish.folder / 'morning.wav'}",
+        f"{Words('窓（Esc で先へ飛ばす）と ', 'window (Esc skips), and ').in_(wish.lang) if window else ''}{wish.folder / 'pictures'}/*.png",
+        f"PN532 twin, pn532:{house.link}@921600, "
+        + ("実時間。客と客のあいだは飛ばす" if ja else "in real time; what lies between two riders is skipped"),
     )
+    for head, fact in zip(heads, facts, strict=True):
+        say(f"  {_padded(head, 10)}{fact}")
     say("")
     return house
 

@@ -68,9 +68,8 @@ class Morning:
     took_s: float
 
 
-@pytest.fixture(scope="module")
-def morning(tmp_path_factory: pytest.TempPathFactory) -> Morning:
-    home = tmp_path_factory.mktemp("desk")
+def play_the_morning(home: Path) -> Morning:
+    """One run of the whole chapter, in a process of its own."""
     began_s = time.monotonic()
     with nothing_left_of(home):
         run = subprocess.run(
@@ -80,34 +79,34 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Morning:
     return Morning(home / "demo-out", run.stdout, run.returncode, time.monotonic() - began_s)
 
 
-def test_the_morning_ends_well_and_within_a_minute(morning: Morning) -> None:
+def the_morning_ends_well_and_within_a_minute(morning: Morning) -> None:
     assert morning.status == 0, morning.said
     assert morning.took_s < QUICK_S
 
 
-def test_it_says_first_what_it_will_do(morning: Morning) -> None:
+def it_says_first_what_it_will_do(morning: Morning) -> None:
     head = morning.said[:700]
     for what in ("seed      3", "language  English", "sound     demo-out/morning.wav", "screen    demo-out/pictures/*.png", "PN532 twin"):
         assert what in head
 
 
-def test_it_ends_with_one_line_a_law(morning: Morning) -> None:
+def it_ends_with_one_line_a_law(morning: Morning) -> None:
     laws = dict(re.findall(r"^  (\d)  (held|BROKEN|----)", morning.said, re.MULTILINE))
     assert laws == {number: "----" if number == "8" else "held" for number in "123456789"}
 
 
-def test_every_scene_goes_as_the_script_says(morning: Morning) -> None:
+def every_scene_goes_as_the_script_says(morning: Morning) -> None:
     assert "not what the script says" not in morning.said
     assert len(re.findall(r"^\d\d:\d\d  ", morning.said, re.MULTILINE)) > 80
 
 
-def test_the_ledgers_hold_and_each_purse_agrees_with_them(morning: Morning) -> None:
+def the_ledgers_hold_and_each_purse_agrees_with_them(morning: Morning) -> None:
     assert morning.said.count("the chain holds, 0 debits open") == 2
     assert morning.said.count("  ✓") == 29
     assert "differs" not in morning.said
 
 
-def test_it_leaves_pictures_sound_words_and_story(morning: Morning) -> None:
+def it_leaves_pictures_sound_words_and_story(morning: Morning) -> None:
     pictures = list((morning.folder / "pictures").glob("*.png"))
     assert len(pictures) > 40
     assert {picture.stem.split("-")[1] for picture in pictures} >= {"paid", "paid_pair", "recovered", "one_card", "out_of_order", "cash"}
@@ -117,9 +116,24 @@ def test_it_leaves_pictures_sound_words_and_story(morning: Morning) -> None:
     assert "kill -9" in (morning.folder / "story.txt").read_text(encoding="utf-8")
 
 
-def test_nobody_is_told_to_hold_the_card_here_after_each_rider(morning: Morning) -> None:
+def nobody_is_told_to_hold_the_card_here_after_each_rider(morning: Morning) -> None:
     heard = (morning.folder / "transcript.txt").read_text(encoding="utf-8")
     assert heard.count("カードをかざしてください") < heard.count("そのまま、お待ちください")
+
+
+def test_a_whole_morning_without_a_screen(tmp_path: Path) -> None:
+    """One run for all of these, because it is the longest thing that is tested here."""
+    morning = play_the_morning(tmp_path)
+    for holds in (
+        the_morning_ends_well_and_within_a_minute,
+        it_says_first_what_it_will_do,
+        it_ends_with_one_line_a_law,
+        every_scene_goes_as_the_script_says,
+        the_ledgers_hold_and_each_purse_agrees_with_them,
+        it_leaves_pictures_sound_words_and_story,
+        nobody_is_told_to_hold_the_card_here_after_each_rider,
+    ):
+        holds(morning)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
