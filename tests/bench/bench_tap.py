@@ -3,7 +3,7 @@
 **The floor** of a tap is what the twin charges for its host commands (line, air, card) and two flushes of 4 KiB. Each tap is followed by
 its own floor, so that a busy or slow machine slows both: a loop that sends five fixed frames (recorded from a real tap of a card that is
 put back to its file each time, so that every answer is good) and flushes twice, and does nothing else. A tap begins with the poll that
-finds the card and ends when PAID is shown, which is after it was stored.
+finds the card and ends when PAID is durable: when the ledger has said so. What the rider hears follows at once.
 """
 
 import gc
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import apsw
 from bus import BAUD, ROUTE, STOPS_BEFORE_THE_FIRST_TAP, TERMINAL, Marks, Outfit, Twin, empty, open_trip, outfit, screen, wait_for
@@ -25,6 +26,8 @@ from drivers.readers.pn532 import Pn532
 from drivers.readers.serial_port import SerialPort
 from firmware import compose
 from firmware.rehearsal import TURNS_TO_EMPTY, Town, Vehicle, tariff
+from ledger.book import Book
+from ledger.entry import Entry
 from ledger.store import Settings, Store
 from validator.messages import Message
 from validator.station import Station
@@ -100,6 +103,22 @@ class RecordingPort(SerialPort):
         return data
 
 
+class Stamped:
+    """A ledger that notes when it said that a debit is paid; it has all that the store has."""
+
+    def __init__(self, store: Book) -> None:
+        self._store = store
+        self.paid_s = 0.0
+
+    def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry:
+        paid = self._store.pay(rider, entry, grant_digest)
+        self.paid_s = time.perf_counter()
+        return paid
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 @dataclass(slots=True)
 class Rig:
     """A station whose serial line the bench may use between two taps."""
@@ -107,6 +126,7 @@ class Rig:
     outfit: Outfit
     station: Station
     marks: Marks
+    ledger: Stamped
     port: RecordingPort
     flushed: int
     frames: list[tuple[bytes, int]] = field(default_factory=list)
@@ -120,16 +140,16 @@ class Rig:
         return self.outfit.twin
 
     def tap(self, card: int) -> float:
-        """One tap from its poll to PAID, in seconds."""
+        """One tap from its poll until PAID is durable, in seconds."""
         empty(self.station, self.twin)
         self.twin.lay(card)
         self.twin.charged_s()
         start_s = time.perf_counter()
         self.station.turn()
-        said, at_s = self.marks.shown[-1]
+        said = self.marks.shown[-1]
         if said is not Message.PAID:
             raise AssertionError(f"a tap of the bench ended with {said}")
-        return at_s - start_s
+        return self.ledger.paid_s - start_s
 
     def measure(self, card: int) -> None:
         """One tap and its floor."""
@@ -148,8 +168,8 @@ class Rig:
         self.port.notes = []
         self.station.turn()
         self.frames, self.port.notes = self.port.notes, None
-        if len(self.frames) != len(_FLUSH_AFTER) + 3 or self.marks.shown[-1][0] is not Message.PAID:
-            raise AssertionError(f"the recorded tap took {len(self.frames)} frames and ended with {self.marks.shown[-1][0]}")
+        if len(self.frames) != len(_FLUSH_AFTER) + 3 or self.marks.shown[-1] is not Message.PAID:
+            raise AssertionError(f"the recorded tap took {len(self.frames)} frames and ended with {self.marks.shown[-1]}")
 
     def _fixed(self) -> None:
         port, start_s, flushes_s = self.port, time.perf_counter(), 0.0
@@ -191,10 +211,10 @@ def rig(cards: int, delay: Delay, ledger: Callable[[Path], Store] | None = None)
             reader = Pn532("bench", open_port, time.monotonic_ns, baud=BAUD)
             if not reader.revive():
                 raise AssertionError("the twin was not found")
-            station.equipment = replace(station.equipment, reader=reader)
+            book = station.equipment.ledger if ledger is None else undo.enter_context(ledger(made.folder / "slow.ledger"))
+            stamped = Stamped(book)
+            station.equipment = replace(station.equipment, reader=reader, ledger=cast("Book", stamped))
             if ledger is not None:
-                slow = undo.enter_context(ledger(made.folder / "slow.ledger"))
-                station.equipment = replace(station.equipment, ledger=slow)
                 station.open_shift()
             flushed = os.open(made.folder / "flushed", os.O_RDWR | os.O_CREAT)
             os.pwrite(flushed, bytes(512 * len(FLUSH)), 0)
@@ -202,7 +222,7 @@ def rig(cards: int, delay: Delay, ledger: Callable[[Path], Store] | None = None)
             gc.collect()
             gc.freeze()
             compose.take_precedence()
-            yield Rig(made, station, marks, ports[-1], flushed)
+            yield Rig(made, station, marks, stamped, ports[-1], flushed)
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
             gc.unfreeze()
             reader.close()

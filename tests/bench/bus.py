@@ -79,14 +79,14 @@ class Twin:
 
 
 class Marks:
-    """A presenter that passes everything on and notes when each message was shown."""
+    """A presenter that passes everything on and remembers what was shown."""
 
     def __init__(self, link: ScreenLink) -> None:
         self._link = link
-        self.shown: list[tuple[Message, float]] = []
+        self.shown: list[Message] = []
 
     def show(self, shown: Shown) -> None:
-        self.shown.append((shown.message, time.perf_counter()))
+        self.shown.append(shown.message)
         self._link.show(shown)
 
     def close(self) -> None:
