@@ -109,7 +109,7 @@ def open_house(wish: Wish, say: Say) -> House:
         str(wish.seed),
         "日本語（LANG か --lang で選ぶ）" if ja else "English (LANG, --lang); the bus speaks Japanese",
         f"{Words('スピーカーと ', 'on, and ').in_(wish.lang) if aloud else ''}{wish.folder / 'morning.wav'}",
-        f"{Words('窓（Esc で先へ飛ばす）と ', 'window (Esc skips), and ').in_(wish.lang) if window else ''}{wish.folder / 'pictures'}/*.png",
+        f"{Words('窓（Esc で飛ばす）と ', 'window (Esc skips), and ').in_(wish.lang) if window else ''}{wish.folder / 'pictures'}/*.png",
         f"PN532 twin, pn532:{house.link}@921600, "
         + ("実時間。客と客のあいだは飛ばす" if ja else "in real time; what lies between two riders is skipped"),
     )

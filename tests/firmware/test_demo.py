@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from drivers.devices.display import Picture
 from drivers.devices.keypad import DriverKey
+from drivers.emulated.display import RememberedDisplay
 from firmware import demo
 from firmware.demo_bus import MORNING, Beat, Words
 from firmware.demo_stage import House, Stage
@@ -250,6 +252,19 @@ def test_a_card_number_in_a_log_is_told_and_fails_the_demo(tmp_path: Path) -> No
     status, said = play_one_ride(tmp_path / "out", leak)
     assert "6  BROKEN" in said
     assert status == 1
+
+
+def test_esc_in_the_window_skips_what_would_be_waited_for(tmp_path: Path) -> None:
+    window: RememberedDisplay[Picture] = RememberedDisplay((800, 480), lambda: 0)
+    with Stage(House(tmp_path, window), 5, int(MORNING.timestamp() * 1000), quick=False, tell=print) as stage:
+        stage.enter("bus-1", 1, ("G1-3",))
+        stage.press(DriverKey.TRIP)
+        assert [seen.picture.name for seen in window.seen][-1] == "ready"
+        window.close()
+        began_s = time.monotonic()
+        stage.pause(20_000, look_s=20.0)
+        assert time.monotonic() - began_s < 10
+        assert stage.quick
 
 
 def test_a_folder_that_no_demo_made_is_not_replaced(tmp_path: Path) -> None:
