@@ -71,16 +71,8 @@ class Book(Protocol):
         """The rider's UNKNOWN entries that no RESOLVED points at, oldest first."""
         ...
 
-    def recent(self, rider: bytes, trip: str, service_day: int) -> list[Entry]:
-        """PAID entries of the rider on this trip of this service day, newest first, among the rider's last 16."""
-        ...
-
     def latest(self, rider: bytes) -> list[Entry]:
-        """The rider's last 16 entries of any kind, newest first."""
-        ...
-
-    def open_ride(self, rider: bytes) -> Entry | None:
-        """The rider's last OPEN, unless a later entry of the same rider points at it."""
+        """The rider's last 64 entries of any kind, newest first: more than one run of a vehicle can bring."""
         ...
 
     def knows_grant(self, rider: bytes, digest: bytes) -> bool:

@@ -47,7 +47,7 @@ _APPLICATION = 0x4B415A31  # "KAZ1", in the header of the file
 _PAGE = 4096
 _LOOKS = 3
 _NO_ROOM = 64 * _PAGE
-_RECENT = 16
+_RECENT = 64
 _MAX_ID = 2**63 - 1
 _CLOSING = frozenset({Kind.SHIFT_CLOSE, Kind.TRIP_CLOSE, Kind.POWER_LOSS, Kind.ALARM})
 
@@ -57,8 +57,6 @@ _WITHDRAW = "DELETE FROM intent WHERE rider = ?"
 _REMEMBER = "INSERT INTO verified_grant (rider, digest) VALUES (?, ?) ON CONFLICT (rider) DO UPDATE SET digest = excluded.digest"
 _HEAD = "SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1"
 _OF_RIDER = "SELECT data FROM entry WHERE rider = ? AND kind = ? AND seq > ? ORDER BY seq"
-_LAST_OF_RIDER = "SELECT data FROM entry WHERE rider = ? AND kind = ? ORDER BY seq DESC LIMIT ?"
-_CLOSERS = "SELECT data FROM entry WHERE rider = ? AND kind IN (21, 22, 24, 25, 26) AND seq > ?"  # PAID, UNKNOWN, FREE, UNPRICED, REFUSED
 _LATEST_OF_RIDER = "SELECT data FROM entry WHERE rider = ? ORDER BY seq DESC LIMIT ?"
 _LINKS = "SELECT seq, data, hash, rider, kind FROM entry WHERE seq > ? ORDER BY seq LIMIT ?"
 
@@ -234,23 +232,9 @@ class Store:
         resolved = {self._entry(row).ref for row in self._rows(_OF_RIDER, rider, Kind.RESOLVED, unknown[0].seq)}
         return [entry for entry in unknown if entry.seq not in resolved]
 
-    def recent(self, rider: bytes, trip: str, service_day: int) -> list[Entry]:
-        """PAID entries of the rider on this trip; see ``Book``."""
-        paid = (self._entry(row) for row in self._rows(_LAST_OF_RIDER, rider, Kind.PAID, _RECENT))
-        return [entry for entry in paid if (entry.place.trip, entry.place.service_day) == (trip, service_day)]
-
     def latest(self, rider: bytes) -> list[Entry]:
-        """The rider's last 16 entries; see ``Book``."""
+        """The rider's last entries; see ``Book``."""
         return [self._entry(row) for row in self._rows(_LATEST_OF_RIDER, rider, _RECENT)]
-
-    def open_ride(self, rider: bytes) -> Entry | None:
-        """The rider's last OPEN that nothing points at; see ``Book``."""
-        rows = self._rows(_LAST_OF_RIDER, rider, Kind.OPEN, 1)
-        if not rows:
-            return None
-        boarded = self._entry(rows[0])
-        later = self._rows(_CLOSERS, rider, boarded.seq)
-        return None if any(self._entry(row).ref == boarded.seq for row in later) else boarded
 
     def knows_grant(self, rider: bytes, digest: bytes) -> bool:
         """Whether this grant was verified before."""

@@ -123,26 +123,10 @@ def test_an_unknown_debit_is_unknown_until_it_is_resolved(store: Store, ride: Ri
 # ── questions ──
 
 
-def test_a_ride_is_found_by_rider_trip_and_day(store: Store, ride: Ride) -> None:
-    here = ride()
-    store.append(here)
-    store.append(ride(place=replace(here.place, trip="T0900")))
-    store.append(ride(place=replace(here.place, service_day=20_486)))
-    store.append(ride(kind=Kind.FREE))
+def test_a_riders_latest_entries_are_found_newest_first(store: Store, ride: Ride) -> None:
+    seqs = [store.append(ride(kind=kind)).seq for kind in (Kind.OPEN, Kind.PAID, Kind.FREE)]
     store.append(ride(2))
-    last = store.append(here)
-    assert [entry.seq for entry in store.recent(RIDER, "T0815", 20_485)] == [last.seq, 1]
-    assert store.recent(OTHER, "T0900", 20_485) == []
-
-
-def test_a_boarding_is_open_until_something_points_at_it(store: Store, ride: Ride) -> None:
-    assert store.open_ride(RIDER) is None
-    boarded = store.append(ride(kind=Kind.OPEN))
-    store.append(ride(2, ref=boarded.seq))
-    store.append(ride(ref=0))
-    assert store.open_ride(RIDER) == boarded
-    store.append(ride(ref=boarded.seq))
-    assert store.open_ride(RIDER) is None
+    assert [entry.seq for entry in store.latest(RIDER)] == seqs[::-1]
 
 
 def test_the_last_shift_is_found_after_a_restart(store: Store, ride: Ride) -> None:
