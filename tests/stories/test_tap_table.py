@@ -238,7 +238,9 @@ def a_free_line_does_not_write_the_card(stage: Stage) -> None:
     bus.ride_to(1)
     card = stage.town.card()
     before = counters(card)
+    bus.press(Key.CHILD)
     assert bus.touch(card) == [Message.SEEN, Message.FREE]
+    assert bus.station.duty.armed == ONE_ADULT
     assert bus.touch(card) == [Message.SEEN, Message.FREE]
     assert bus.kinds(card) == [Kind.FREE]
     assert counters(card) == before
