@@ -27,6 +27,9 @@ from validator.messages import Message, Shown
 ENDS_SILENTLY = frozenset({Message.SEEN})
 """A tick and amber light alone are no answer."""
 
+SAYS_WHY_NOT = frozenset({Message.OUT_OF_ORDER, Message.CLOSING})
+"""A screen that stands on one of these answers whoever the reader cannot see."""
+
 _PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH, Message.RECOVERED})
 _WINDOW_UNIT_MS = 60_000
 
@@ -303,7 +306,7 @@ def _backs(entry: Entry, shown: Shown) -> bool:
 
 def _silences(acts: Sequence[Act]) -> Iterator[str]:
     for act in acts:
-        answered = any(message not in ENDS_SILENTLY for message in act.said) or act.standing is Message.OUT_OF_ORDER
+        answered = any(message not in ENDS_SILENTLY for message in act.said) or act.standing in SAYS_WHY_NOT
         if not answered and not act.excused:
             yield f"device {act.device}: after '{act.what}' nothing was said"
 

@@ -146,7 +146,9 @@ def test_an_act_without_an_answer_breaks_the_third_law() -> None:
     assert laws.never_silent([silent]).why == "device 1: after 'pair' nothing was said"
     assert not laws.never_silent([replace(silent, said=(Message.SEEN,))]).held
     assert laws.never_silent([replace(silent, said=(Message.SEEN, Message.PAID))]).held
-    assert laws.never_silent([replace(silent, standing=Message.OUT_OF_ORDER)]).held
+    for why_not in (Message.OUT_OF_ORDER, Message.CLOSING):
+        assert laws.never_silent([replace(silent, standing=why_not)]).held
+    assert not laws.never_silent([replace(silent, standing=Message.READY)]).held
     assert laws.never_silent([replace(silent, excused=True)]).held
 
 
