@@ -64,13 +64,15 @@ class Stage:
 
 
 class FlakyBook:
-    """The vehicle's book, which fails the next call of one method: nothing of it is stored."""
+    """The vehicle's book, which fails the next call of one method, or one after ``good`` calls of it: nothing of it is stored."""
 
-    def __init__(self, book: object, method: str, error: Exception) -> None:
-        self._book, self._method, self._error = book, method, error
+    def __init__(self, book: object, method: str, error: Exception, good: int) -> None:
+        self._book, self._method, self._error, self._good = book, method, error, good
 
     def __getattr__(self, name: str) -> object:
         if name == self._method:
+            self._good -= 1
+        if name == self._method and self._good < 0:
             self._method = ""
 
             def fail(*_given: object) -> None:
@@ -98,8 +100,8 @@ def counted(bus: Vehicle) -> CountingBook:
     return book
 
 
-def flaky(bus: Vehicle, method: str, error: Exception) -> None:
-    bus.station.equipment = replace(bus.station.equipment, ledger=FlakyBook(bus.store, method, error))
+def flaky(bus: Vehicle, method: str, error: Exception, good: int = 0) -> None:
+    bus.station.equipment = replace(bus.station.equipment, ledger=FlakyBook(bus.store, method, error, good))
 
 
 def at_onsen(stage: Stage) -> LiteSCard:
@@ -669,6 +671,19 @@ def a_ledger_that_cannot_be_asked_is_said(stage: Stage) -> None:
     stage.hears(card, Message.PAID)
 
 
+def a_ledger_that_cannot_be_asked_again_is_said(stage: Stage) -> None:
+    card = at_onsen(stage)
+    card.plan([*READ, UNHEARD_AND_GONE])
+    stage.hears(card, Message.HOLD_AGAIN_UNSURE)
+    stage.bus.press(Key.TRIP)
+    stage.bus.ride_to(1)
+    flaky(stage.bus, "latest", StoreLost("the disk is gone"), good=1)
+    stage.hears(card, Message.LEDGER_FULL)
+    stage.holds(card, Kind.UNKNOWN, Kind.RESOLVED)
+    stage.spent(card, FARE)
+    stage.hears(card, Message.PAID)
+
+
 def a_ledger_that_cannot_be_asked_whether_the_debit_was_done_is_trouble(stage: Stage) -> None:
     card = at_onsen(stage)
     card.plan([*READ, UNHEARD])
@@ -742,6 +757,7 @@ SCENES: dict[str, Callable[[Stage], None]] = {
         an_unknown_that_cannot_be_stored_is_refused,
         a_found_debit_that_cannot_be_booked_is_kept,
         a_ledger_that_cannot_be_asked_is_said,
+        a_ledger_that_cannot_be_asked_again_is_said,
         a_ledger_that_cannot_be_asked_whether_the_debit_was_done_is_trouble,
         what_was_armed_is_used_up_by_a_note,
     )
