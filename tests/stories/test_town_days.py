@@ -68,6 +68,9 @@ RARE_KEYS = (
 )
 READS = ("latest", "intent_of", "unknown_of", "knows_grant", "intents", "last")
 WRITES = ("append", "intend", "pay", "withdraw")
+TURNS_AFTER_A_WALLET = 20
+"""A crowd is believed to be gone when nobody was seen for a while."""
+
 POLL_BYTES = 60
 """Whoever pulls the card away within so many bytes was never seen."""
 
@@ -218,7 +221,7 @@ class Day:
             for card in self.dice.sample([one, other], 2):
                 bus.air.lift(card.idm)
                 bus.turn(self.dice.randrange(4))
-            bus.turn(TURNS_TO_EMPTY)
+            bus.turn(TURNS_AFTER_A_WALLET)
 
     def the_deny_list(self, bus: Vehicle) -> None:
         bus.denied.add(self.town.rider(self.dice.choice(self.cards)))
