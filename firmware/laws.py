@@ -299,7 +299,7 @@ def _premature(books: Sequence[Book], said: Sequence[Said]) -> Iterator[str]:
 
 def _backs(entry: Entry, shown: Shown) -> bool:
     """The entry is the one of which ``shown`` speaks."""
-    if entry.kind is not Kind.PAID or entry.fare.points != shown.values.get("points"):
+    if entry.kind is not Kind.PAID or entry.fare.points != shown.values.get("points", 0):
         return False
     return shown.message is Message.RECOVERED or entry.fare.cash == shown.values.get("cash")
 

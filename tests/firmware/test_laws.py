@@ -124,6 +124,7 @@ def test_paid_is_said_of_the_newest_entry_only() -> None:
     assert not law_2(said, paid(1, kind=Kind.UNKNOWN))
     assert not law_2(said, paid(1, fare=Fare(200, 200)))
     assert not law_2(Shown(Message.CASH, {"points": 0, "cash": 190}), paid(1))
+    assert law_2(Shown(Message.CASH, {"cash": 190}), paid(1, fare=Fare(190, 0, 190)))
 
 
 def test_what_was_said_may_be_repeated() -> None:
