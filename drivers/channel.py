@@ -1,6 +1,7 @@
 """One activated card, as everybody above a reader sees it."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, cast
 
 
 class Channel(Protocol):
@@ -24,3 +25,19 @@ class Channel(Protocol):
         bytes) and ``ReaderLost``.
         """
         ...
+
+
+class PatientChannel(Channel, Protocol):
+    """A channel whose caller may work while the card thinks."""
+
+    def exchange_while(self, command: bytes, work: Callable[[], None]) -> bytes:
+        """As ``exchange``; ``work`` runs once, after the command has left. What it raises ends the exchange, the answer is lost."""
+        ...
+
+
+def exchange_while(channel: Channel, command: bytes, work: Callable[[], None]) -> bytes:
+    """``channel.exchange(command)`` with ``work`` done once meanwhile, or before where the channel cannot wait beside it."""
+    if hasattr(channel, "exchange_while"):  # isinstance with a Protocol takes as long as what is to be saved
+        return cast("PatientChannel", channel).exchange_while(command, work)
+    work()
+    return channel.exchange(command)

@@ -84,13 +84,14 @@ class Stranded(Exception):
 
 @dataclass(slots=True)
 class _Tap:
-    """One tap on its way through the table. ``intended``: the ledger holds an open intent of this rider."""
+    """One tap on its way through the table. ``known``: what the ledger says of this rider. ``intended``: it holds an open intent."""
 
     row: Row
     channel: Channel | None = None
     reading: PurseReading | None = None
     decision: Decision | None = None
     debits: int = 0
+    known: Known | None = None
     intended: bool = False
     trail: list[str] = field(default_factory=list[str])
 
@@ -323,16 +324,20 @@ class Station:
         if tap.card().pmm[1] not in OUR_CHIPS:
             return Event.FOREIGN
         try:
-            tap.reading = self._read_purse(tap.card())
+            tap.reading = self._read_purse(tap.card(), lambda: self._ask_ledger(tap))
         except NoGoodGrant:
             return Event.BAD_GRANT
         except (CardError, ReaderLost) as error:
             return _card_event(error, refused=Event.UNREADABLE)
         return Event.PURSE_READ
 
-    def _read_purse(self, channel: Channel) -> PurseReading:
+    def _ask_ledger(self, tap: _Tap) -> None:
+        """The ledger is asked while the card stores the challenge: the rider waits for the card then, not for us."""
+        tap.known = self._known(self.equipment.vault.rider(tap.card().idm))
+
+    def _read_purse(self, channel: Channel, meanwhile: Callable[[], None] = lambda: None) -> PurseReading:
         equipment = self.equipment
-        return purse.read(channel, equipment.vault, equipment.grants, equipment.ledger.knows_grant, equipment.random)
+        return purse.read(channel, equipment.vault, equipment.grants, equipment.ledger.knows_grant, equipment.random, meanwhile=meanwhile)
 
     def _debit(self, tap: _Tap) -> Event:
         decision, entry = tap.decided(), tap.entry()
@@ -379,7 +384,7 @@ class Station:
 
     def _decide(self, tap: _Tap) -> Event:
         reading = tap.read()
-        known = self._known(reading.rider)
+        known, tap.known = tap.known or self._known(reading.rider), None  # what is booked in between, a second decision must see
         tap.intended = known.intent is not None
         tap.decision = decide(reading, known, self._scene(self.duty), self.terms.tariff)
         return tap.decision.event

@@ -41,7 +41,7 @@ from itertools import pairwise
 
 from drivers import felica
 from drivers.cards.lite_s import Block, version_bytes, write_mac_block
-from drivers.channel import Channel
+from drivers.channel import Channel, exchange_while
 from drivers.errors import NotAuthentic
 from drivers.felica import Written
 from drivers.vault import CardSession, GrantChecker, MacRead, Vault
@@ -199,20 +199,27 @@ class Outcome(Enum):
 # --- the tap ------------------------------------------------------------------------------------------------------------------------------
 
 
+def _nothing() -> None:
+    pass
+
+
 def read(
     channel: Channel,
     vault: Vault,
     grants: GrantChecker,
     known: Callable[[bytes, bytes], bool],
     random: Callable[[int], bytes],
+    *,
+    meanwhile: Callable[[], None] = _nothing,
 ) -> PurseReading:
     """Prove the card and read its purse: 2 exchanges; 3 at the first sight of a grant; 5 at most, when copy A is torn.
 
     ``known(rider, digest)``: has this terminal verified that grant before? ``random(n)``: n bytes that nobody can guess, the challenge.
-    Raises ``CardLost``, ``CardRefused``, ``MalformedReply``, ``ReaderLost``; ``NotAuthentic`` when no card key fits; its kind
+    ``meanwhile``: what the caller has to do anyway, done once while the card stores the challenge; it must be short, and what it raises is
+    raised. Raises ``CardLost``, ``CardRefused``, ``MalformedReply``, ``ReaderLost``; ``NotAuthentic`` when no card key fits; its kind
     ``NoGoodGrant`` when a key fits and no copy of the grant is signed.
     """
-    session, first = prove(channel, vault, random, (Block.REG, Block.S_PAD0, Block.WCNT))
+    session, first = prove(channel, vault, random, (Block.REG, Block.S_PAD0, Block.WCNT), meanwhile)
     reg, block_a, wcnt = first.data[0:16], first.data[16:32], first.data[32:48]
     rider = vault.rider(channel.idm)
     finder = _GrantFinder(channel, session, grants, lambda block: known(rider, digest(block)))
@@ -220,10 +227,17 @@ def read(
     return PurseReading(rider, Counters.parse(reg, wcnt), grant, was_known, session)
 
 
-def prove(channel: Channel, vault: Vault, random: Callable[[int], bytes], blocks: tuple[int, ...]) -> tuple[CardSession, MacRead]:
+def prove(
+    channel: Channel,
+    vault: Vault,
+    random: Callable[[int], bytes],
+    blocks: tuple[int, ...],
+    meanwhile: Callable[[], None] = _nothing,
+) -> tuple[CardSession, MacRead]:
     """Open a session over up to three blocks: 2 exchanges. Raises what ``read`` raises, but for ``NoGoodGrant``."""
     rc = random(16)
-    felica.parse_write(channel.exchange(felica.write_blocks(channel.idm, (Block.RC,), rc)), channel.idm)
+    challenged = exchange_while(channel, felica.write_blocks(channel.idm, (Block.RC,), rc), meanwhile)
+    felica.parse_write(challenged, channel.idm)
     first = read_with_mac(channel, blocks)
     return vault.session(channel.idm, rc, first), first
 

@@ -91,6 +91,11 @@ class Card:
             raise CardLost("another card was polled since")
         return self._reader.communicate(command)
 
+    def exchange_while(self, command: bytes, work: Callable[[], None]) -> bytes:
+        if self._gone:
+            raise CardLost("another card was polled since")
+        return self._reader.communicate(command, work)
+
     def leave(self) -> None:
         """Another poll's result counts now."""
         self._gone = True
@@ -142,10 +147,13 @@ class Pn532:
             self._cards = tuple(Card(self, idm, pmm) for idm, pmm in found)
         return self._cards
 
-    def communicate(self, command: bytes) -> bytes:
-        """One InCommunicateThru: ``command`` to the air, the card's frame back, both with LEN. Errors as ``Channel.exchange``."""
+    def communicate(self, command: bytes, work: Callable[[], None] | None = None) -> bytes:
+        """One InCommunicateThru: ``command`` to the air, the card's frame back, both with LEN. Errors as ``Channel.exchange``.
+
+        ``work`` is done while the answer is on its way.
+        """
         self.card_exchanges += 1
-        answer = self._command(IN_COMMUNICATE_THRU, command, self._answer_ns)
+        answer = self._command(IN_COMMUNICATE_THRU, command, self._answer_ns, work)
         if not answer:
             raise self._lose("it answered without a status")
         status = answer[0] & 0x3F
@@ -229,7 +237,7 @@ class Pn532:
         left_ns = self._revive_until_ns - self._monotonic_ns()
         return self._command(code, data, min(left_ns, int(_HANDSHAKE_S * 1e9)))
 
-    def _command(self, code: int, data: bytes, limit_ns: int) -> bytes:
+    def _command(self, code: int, data: bytes, limit_ns: int, work: Callable[[], None] | None = None) -> bytes:
         """Send one command and return its answer's data. Raises ``ReaderLost`` and leaves the reader lost."""
         port = self._port
         if self._lost is not None or port is None:
@@ -242,6 +250,8 @@ class Pn532:
         taken = 0
         try:
             port.write(frames.command(code, data))
+            if work is not None:
+                work()
             while taken < _MOST_BYTES:
                 left_ns = deadline_ns - self._monotonic_ns()
                 chunk = port.read(_READ_SIZE, left_ns / 1e9) if left_ns > 0 else b""
