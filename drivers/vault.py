@@ -65,7 +65,7 @@ class GrantChecker(Protocol):
     """The public half of the issuers' keys, which terminals hold."""
 
     def check(self, key_id: int, signature: bytes, message: bytes) -> None:
-        """Return when the Ed25519 signature (64 bytes) fits; raise ``drivers.errors.NotAuthentic`` otherwise (also for an unknown key id)."""
+        """Return when the Ed25519 signature (64 bytes) fits; raise ``drivers.errors.NotAuthentic`` if not, also for an unknown key id."""
         ...
 
 

@@ -214,8 +214,8 @@ class Ending:
                 f"Riders who touched again to be sure were told {shown[Message.ALREADY_PAID]} times that they had paid; nothing was taken.",
             ),
             (
-                f"リーダーのケーブルが抜け、ひとりでに戻った。運賃のない区間は乗務員が金額を入れた（{shown[Message.ASK_DRIVER]} 回）。",
-                f"The reader's cable came out; it came back by itself. {shown[Message.ASK_DRIVER]} ride had no fare: the driver named it.",
+                f"リーダーのケーブルが抜け、ひとりでに戻った。運賃のない区間は乗務員が金額を入れた（{shown[Message.ASK_FARE]} 回）。",
+                f"The reader's cable came out; it came back by itself. {shown[Message.ASK_FARE]} ride had no fare: the driver named it.",
             ),
         ):
             self.say("  " + self._words(ja, en))

@@ -264,7 +264,7 @@ class Chapter:
         self._touch("nobu", Words("動きだした機械に、もう一度かざす", "touches again, as the machine is back"), _M.PAID)
 
     def _no_price(self) -> None:
-        self._touch("sue", Words("運賃表にない区間", "a pair of stops the fare table does not have"), _M.ASK_DRIVER)
+        self._touch("sue", Words("運賃表にない区間", "a pair of stops the fare table does not have"), _M.ASK_FARE)
         self._press(Words("320円と入れる", "keys 320 yen"), _K.FARE, 320, _K.ENTER, expected=(_M.ARMED_FARE,))
         self._touch("sue", _AGAIN, _M.PAID)
         self._touch(
@@ -320,7 +320,7 @@ class Chapter:
             self._touch(key, Words("コミュニティバスは無料", "rides the community bus free"), _M.FREE)
         self._touch("matsu", Words("心配になって、もう一度かざす", "is not sure, and touches again"), _M.FREE)
         self._press(Words("「2人」を押す", "presses Two people"), _K.PAIR, expected=(_M.ARMED_PAIR,))
-        self._touch("hana", Words("本人は無料、夫の100円は現金", "she rides free; her husband pays 100 yen in coins"), _M.CASH)
+        self._touch("hana", Words("本人は無料、夫の100円は現金", "she rides free; her husband pays 100 yen in coins"), _M.COMPANION_CASH)
         self._press(Words("勤務を終える", "ends the shift"), _K.SHIFT)
 
     # ── verbs ──

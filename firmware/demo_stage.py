@@ -42,6 +42,7 @@ from firmware.rehearsal import FISCAL_YEAR, LINE_RATE, ROOT, Town, counters, tar
 from firmware.screen import Screen
 from ledger.entry import Entry, Place, Versions
 from ledger.store import LedgerFile
+from validator.field import CROWD_GONE_AFTER_POLLS
 from validator.messages import Message, Shown
 from validator.stage import RESTING
 
@@ -441,7 +442,7 @@ class Stage:
             for one in cards:
                 self._followed(one)
                 self.air.lift(one.idm)
-        self.turn(_TURNS_TO_EMPTY)
+        self.turn(_TURNS_TO_EMPTY if len(cards) == 1 else CROWD_GONE_AFTER_POLLS)
         self.buses[-1].known.add(card.idm)
         return [shown for _, shown in self.heard[before:]]
 

@@ -30,7 +30,7 @@ ENDS_SILENTLY = frozenset({Message.SEEN})
 SAYS_WHY_NOT = frozenset({Message.OUT_OF_ORDER, Message.CLOSING})
 """A screen that stands on one of these answers whoever the reader cannot see."""
 
-_PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH, Message.RECOVERED})
+_PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH, Message.COMPANION_CASH, Message.RECOVERED})
 _WINDOW_UNIT_MS = 60_000
 
 

@@ -36,6 +36,7 @@ from firmware.laws import Act, Book, CardStory, Said, Verdict
 from ledger.entry import Entry, Kind, Versions
 from ledger.errors import LedgerError
 from ledger.store import Settings, Store
+from validator.field import CROWD_GONE_AFTER_POLLS
 from validator.journey import Tariff
 from validator.messages import Message, Shown
 from validator.station import Equipment, Station, Terms
@@ -357,7 +358,7 @@ class Vehicle:
             self.turn()
             for card in cards:
                 self.air.lift(card.idm)
-            self.turn(TURNS_TO_EMPTY)
+            self.turn(TURNS_TO_EMPTY if len(cards) == 1 else CROWD_GONE_AFTER_POLLS)
         return self.heard.since(before)
 
     @contextmanager

@@ -12,6 +12,11 @@ from dataclasses import dataclass, replace
 from validator.tap import Event
 
 GONE_AFTER_POLLS = 2
+CROWD_GONE_AFTER_POLLS = 12
+"""Two cards that answer in the same time slot garble each other, and the poll sees nobody: one poll of four.
+
+Twelve such polls in a row are one in 17 million, and a quarter of a second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,9 @@ def look(field: Field, cards: Sequence[bytes]) -> tuple[Field, Event | None]:
     """The field after a poll that saw these cards (their IDm), and CARD_SEEN or TWO_CARDS when that is a new touch."""
     match len(cards):
         case 0:
-            absent = min(field.absent_polls + 1, GONE_AFTER_POLLS)
-            return (Field() if absent == GONE_AFTER_POLLS else replace(field, absent_polls=absent)), None
+            absent = field.absent_polls + 1
+            gone = absent >= (CROWD_GONE_AFTER_POLLS if field.crowded else GONE_AFTER_POLLS)
+            return (Field() if gone else replace(field, absent_polls=absent)), None
         case 1 if field.crowded or cards[0] == field.handled:
             return replace(field, absent_polls=0), None
         case 1:

@@ -23,7 +23,7 @@ from drivers.cards.purse import Counters, PurseReading, RegLog, compare, debited
 from drivers.cards.purse import Outcome as Debit
 from drivers.devices.clock import ClockState, Instant
 from fares.operator import KnownBy, Operator
-from fares.ride import Flag, NeedsDriver, NoFare, Priced, Ride, price_ride
+from fares.ride import Flag, NeedsDriver, NoFare, Priced, Reason, Ride, price_ride
 from fares.scheme import Question, Scheme
 from fares.table import FareTable
 from ledger.entry import Entry, Fare, Flags, Intent, Kind, Medium, Outcome, Place, Versions, When
@@ -38,6 +38,9 @@ _KNOWN_DEBIT = {
     Debit.NOT_DONE: Outcome.UNPAID,
     Debit.OTHERS_NOT_OURS: Outcome.UNPAID,
 }
+_WHERE_FROM = frozenset({Reason.BOARDING_UNKNOWN, Reason.UNKNOWN_TICKET, Reason.NOT_FORWARD})
+"""What the rider can tell the driver: where they got on. Anything else is about the fare."""
+
 LOG_KIND_RIDE = 1
 """The last byte of REGC: a ride."""
 
@@ -261,11 +264,15 @@ class _Case:
         match price_ride(self.tariff.table, self.tariff.operator, self._ride()):
             case Priced() as priced:
                 return self._charged(priced)
-            case NeedsDriver(reason) | NoFare(reason):
-                if self.known.unpriced is not None:
-                    return Decision(Event.NO_PRICE_BEFORE, Shown(Message.ASK_DRIVER))
-                entry = self._entry(Kind.UNPRICED, reason=reason.value)
-                return Decision(Event.NO_PRICE, Shown(Message.ASK_DRIVER), entry)
+            case NeedsDriver(reason):
+                return self._unpriced(reason, Message.ASK_DRIVER if reason in _WHERE_FROM else Message.ASK_FARE)
+            case NoFare(reason):
+                return self._unpriced(reason, Message.UNPRICED)
+
+    def _unpriced(self, reason: Reason, says: Message) -> Decision:
+        if self.known.unpriced is not None:
+            return Decision(Event.NO_PRICE_BEFORE, Shown(says))
+        return Decision(Event.NO_PRICE, Shown(says), self._entry(Kind.UNPRICED, reason=reason.value))
 
     def _ride(self) -> Ride:
         duty, known = self.scene.duty, self.known
@@ -309,7 +316,8 @@ class _Case:
             medium = None if paid.medium is None else replace(paid.medium, after=after)
             return Decision(Event.DUE, _receipt(fare, self.reading.balance - due.points), replace(paid, medium=medium), log)
         if due.cash:
-            return Decision(Event.CASH_ONLY, _receipt(fare, self.reading.balance), paid)
+            receipt = Shown(Message.COMPANION_CASH, {"cash": due.cash}) if due.free else _receipt(fare, self.reading.balance)
+            return Decision(Event.CASH_ONLY, receipt, paid)
         return Decision(Event.NOTHING_DUE, Shown(Message.FREE), replace(paid, kind=Kind.FREE))
 
     # ── the entry all decisions share ──

@@ -19,6 +19,7 @@ class Message(Enum):
     PAID_PAIR = "paid_pair"  # two people on one card: points, balance, riders
     PAID_AND_CASH = "paid_and_cash"  # points first, the rest in cash: points, cash, balance
     CASH = "cash"  # no points on the card: cash
+    COMPANION_CASH = "companion_cash"  # the holder rides free, who comes along pays in coins: cash
     FREE = "free"  # a valid card, nothing to pay
     ALREADY_PAID = "already_paid"  # same card, same trip: hour, minute, balance
     BOARDED = "boarded"  # boarding tap recorded; pay when alighting
@@ -31,7 +32,8 @@ class Message(Enum):
     BLOCKED_CARD = "blocked_card"  # on the deny list: to the town hall's desk
     DAMAGED_CARD = "damaged_card"  # its counters make no sense: to the desk
     CHECK_LATER = "check_later"  # outcome cannot be learned here; ride, nothing more is taken, the city settles
-    ASK_DRIVER = "ask_driver"  # boarding stop or price not known: the driver names it
+    ASK_DRIVER = "ask_driver"  # boarding stop not known: the driver names it
+    ASK_FARE = "ask_fare"  # this ride has no price: the driver names it
     UNPRICED = "unpriced"  # no price; please ride, the card is not written
     OUT_OF_ORDER = "out_of_order"  # reader dead: please pay the driver
     LEDGER_FULL = "ledger_full"  # cannot record: the card is not written, please pay the driver

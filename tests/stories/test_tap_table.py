@@ -331,9 +331,9 @@ def a_pair_without_a_price(stage: Stage) -> None:
     card = stage.town.card()
     bus.touch(card)
     bus.ride_to(6)
-    assert bus.touch(card) == [Message.SEEN, Message.ASK_DRIVER]
+    assert bus.touch(card) == [Message.SEEN, Message.ASK_FARE]
     assert bus.kinds(card) == [Kind.OPEN, Kind.UNPRICED]
-    assert bus.touch(card) == [Message.SEEN, Message.ASK_DRIVER]
+    assert bus.touch(card) == [Message.SEEN, Message.ASK_FARE]
     assert bus.kinds(card) == [Kind.OPEN, Kind.UNPRICED]
     stage.spent(card, 0)
     bus.press(Key.FARE, 320, Key.ENTER)
@@ -602,7 +602,7 @@ def no_price_again_withdraws_a_lost_debit(stage: Stage) -> None:
     card.plan([FINE, FINE, LOST_AND_GONE])
     assert bus.touch(card) == [Message.SEEN, Message.HOLD_AGAIN_UNSURE]
     bus.press(Key.CLEAR)
-    assert bus.touch(card) == [Message.SEEN, Message.ASK_DRIVER]
+    assert bus.touch(card) == [Message.SEEN, Message.ASK_FARE]
     assert bus.store.intents() == []
 
 
@@ -704,7 +704,7 @@ def what_was_armed_is_used_up_by_a_note(stage: Stage) -> None:
     assert bus.station.duty.armed == ONE_ADULT
     bus.ride_to(6)
     bus.press(Key.CHILD)
-    assert bus.touch(card) == [Message.SEEN, Message.ASK_DRIVER]
+    assert bus.touch(card) == [Message.SEEN, Message.ASK_FARE]
     assert bus.station.duty.armed == ONE_ADULT
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validator.field import Field, look, touch_again
+from validator.field import CROWD_GONE_AFTER_POLLS, Field, look, touch_again
 from validator.tap import Event
 
 A, B = b"card A..", b"card B.."
+EMPTY: list[list[bytes]] = [[]] * CROWD_GONE_AFTER_POLLS
 
 
 def events(*polls: Sequence[bytes]) -> list[Event]:
@@ -37,7 +38,11 @@ def test_the_next_card_needs_no_pause() -> None:
 
 
 def test_of_two_cards_the_last_to_leave_is_not_taken() -> None:
-    assert events([A, B], [A, B], [B], [B], [], [], [B]) == [Event.TWO_CARDS, Event.CARD_SEEN]
+    assert events([A, B], [A, B], [B], [B], *EMPTY, [B]) == [Event.TWO_CARDS, Event.CARD_SEEN]
+
+
+def test_two_cards_that_garble_each_other_have_not_left() -> None:
+    assert events([A, B], [], [], [], [], [B]) == [Event.TWO_CARDS]
 
 
 def test_a_second_card_beside_a_taken_one_is_said() -> None:
