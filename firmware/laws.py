@@ -27,7 +27,7 @@ from validator.messages import Message, Shown
 ENDS_SILENTLY = frozenset({Message.SEEN})
 """A tick and amber light alone are no answer."""
 
-SAYS_WHY_NOT = frozenset({Message.OUT_OF_ORDER, Message.CLOSING})
+SAYS_WHY_NOT = frozenset({Message.OUT_OF_ORDER, Message.CLOSING, Message.LEDGER_FULL})
 """A screen that stands on one of these answers whoever the reader cannot see."""
 
 _PAYING = frozenset({Message.PAID, Message.PAID_PAIR, Message.PAID_AND_CASH, Message.CASH, Message.COMPANION_CASH, Message.RECOVERED})
