@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import TypeGuard, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from drivers.reader import parse_address
@@ -116,9 +116,11 @@ def _merged(layers: Sequence[_Tables]) -> dict[str, object]:
 
 def _over(value: object, below: object) -> object:
     """A table's settings over those of the table below it; anything else replaces what is below."""
-    if not (isinstance(value, dict) and isinstance(below, dict)):
-        return cast("object", value)
-    return {**cast("dict[str, object]", below), **cast("dict[str, object]", value)}
+    return {**below, **value} if _is_table(value) and _is_table(below) else value
+
+
+def _is_table(value: object) -> TypeGuard[_Tables]:
+    return isinstance(value, dict)
 
 
 def _config(values: Mapping[str, object], name: str) -> Config:

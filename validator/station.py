@@ -415,6 +415,8 @@ class Station:
         return self._stored(lambda: ledger.pay(reading.rider, entry, new_grant))
 
     def _withdraw(self, tap: _Tap) -> None:
+        if not tap.intended:
+            return
         try:
             self.equipment.ledger.withdraw(tap.read().rider)
             tap.intended = False
