@@ -18,17 +18,22 @@ CROWD_GONE_AFTER_POLLS = 12
 Twelve such polls in a row are one in 17 million, and a quarter of a second.
 """
 
+CROWD_TOLD_AGAIN_AFTER_POLLS = 150
+"""Somebody took one of two cards away and left the other: after three seconds it is said again, so that nobody waits for a silent reader."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """What was seen so far.
 
-    ``handled``: the card whose touch was taken. ``crowded``: two cards were seen and the field was not empty since.
+    ``handled``: the card whose touch was taken. ``crowded``: two cards were seen and the field was not empty since. ``lingering_polls``: how
+    long cards have lain there since the crowd was last told of.
     """
 
     handled: bytes = b""
     crowded: bool = False
     absent_polls: int = 0
+    lingering_polls: int = 0
 
 
 def look(field: Field, cards: Sequence[bytes]) -> tuple[Field, Event | None]:
@@ -38,12 +43,15 @@ def look(field: Field, cards: Sequence[bytes]) -> tuple[Field, Event | None]:
             absent = field.absent_polls + 1
             gone = absent >= (CROWD_GONE_AFTER_POLLS if field.crowded else GONE_AFTER_POLLS)
             return (Field() if gone else replace(field, absent_polls=absent)), None
-        case 1 if field.crowded or cards[0] == field.handled:
+        case _ if field.crowded:
+            lingering = field.lingering_polls + 1
+            again = lingering >= CROWD_TOLD_AGAIN_AFTER_POLLS
+            still = replace(field, absent_polls=0, lingering_polls=0 if again else lingering)
+            return still, Event.TWO_CARDS if again else None
+        case 1 if cards[0] == field.handled:
             return replace(field, absent_polls=0), None
         case 1:
             return Field(handled=cards[0]), Event.CARD_SEEN
-        case _ if field.crowded:
-            return replace(field, absent_polls=0), None
         case _:
             return Field(crowded=True), Event.TWO_CARDS
 

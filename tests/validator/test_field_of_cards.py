@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validator.field import CROWD_GONE_AFTER_POLLS, Field, look, touch_again
+from validator.field import CROWD_GONE_AFTER_POLLS, CROWD_TOLD_AGAIN_AFTER_POLLS, Field, look, touch_again
 from validator.tap import Event
 
 A, B = b"card A..", b"card B.."
@@ -43,6 +43,11 @@ def test_of_two_cards_the_last_to_leave_is_not_taken() -> None:
 
 def test_two_cards_that_garble_each_other_have_not_left() -> None:
     assert events([A, B], [], [], [], [], [B]) == [Event.TWO_CARDS]
+
+
+def test_a_card_that_was_left_lying_after_two_is_told_again_and_again() -> None:
+    lying = [[B]] * CROWD_TOLD_AGAIN_AFTER_POLLS
+    assert events([A, B], *lying, *lying) == [Event.TWO_CARDS] * 3
 
 
 def test_a_second_card_beside_a_taken_one_is_said() -> None:
