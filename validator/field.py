@@ -19,15 +19,15 @@ Twelve such polls in a row are one in 17 million, and a quarter of a second.
 """
 
 CROWD_TOLD_AGAIN_AFTER_POLLS = 150
-"""Somebody took one of two cards away and left the other: after three seconds it is said again, so that nobody waits for a silent reader."""
+"""Somebody took one of two cards away and left the other: after some three seconds it is said again. Nobody waits for a silent reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """What was seen so far.
 
-    ``handled``: the card whose touch was taken. ``crowded``: two cards were seen and the field was not empty since. ``lingering_polls``: how
-    long cards have lain there since the crowd was last told of.
+    ``handled``: the card whose touch was taken. ``crowded``: two cards were seen and the field was not empty since. ``lingering_polls``:
+    how long cards have lain there since the crowd was last told of.
     """
 
     handled: bytes = b""
