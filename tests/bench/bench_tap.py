@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import apsw
 from bus import BAUD, ROUTE, STOPS_BEFORE_THE_FIRST_TAP, TERMINAL, Marks, Outfit, Twin, empty, open_trip, outfit, screen, wait_for
 from rows import Row
 
 from drivers.devices.keypad import DriverKey
+from drivers.emulated.disk import SlowVfs
 from drivers.emulated.lite_s_card import Delay, LiteSCard
 from drivers.readers.pn532 import Pn532
 from drivers.readers.serial_port import SerialPort
@@ -267,30 +267,8 @@ def _first_sight(one: Rig) -> None:
 # ── a slow disk ──
 
 
-class SlowFile(apsw.VFSFile):
-    """A file whose flush takes 25 ms (the true one is done, and the rest slept)."""
-
-    def __init__(self, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
-        super().__init__("", name, flags)  # pyright: ignore[reportArgumentType]
-
-    def xSync(self, flags: int) -> None:
-        until_s = time.perf_counter() + SLOW_FLUSH_S
-        super().xSync(flags)
-        time.sleep(max(0.0, until_s - time.perf_counter()))
-
-
-class SlowDisk(apsw.VFS):
-    """The machine's file system with ``SlowFile``s."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, "")
-
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> SlowFile:
-        return SlowFile(name, flags)
-
-
 def _slow_tap() -> list[Row]:
-    disk = SlowDisk("bench-slow")
+    disk = SlowVfs("bench-slow", SLOW_FLUSH_S, time.sleep)
     settings = Settings(locking="EXCLUSIVE", vfs="bench-slow")  # a VFS in Python has no shared memory, so nobody else may read meanwhile
     try:
         with rig(SLOW_CARDS, Delay.HALF, lambda path: Store.create(path, device=TERMINAL, epoch=1, settings=settings)) as one:
