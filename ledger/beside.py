@@ -95,6 +95,7 @@ class BesideDatabase:
 
     def __init__(self, database: Path, memory: Path | None = None) -> None:
         self._database = database
+        self._folder = str(database.parent)
         self._memory = memory or database.with_name(database.name + ".memory")
         self._ballast = database.with_name(database.name + ".ballast")
         self._lock = database.with_name(database.name + ".lock")
@@ -132,7 +133,7 @@ class BesideDatabase:
         return _size(self._database.with_name(self._database.name + "-wal"))
 
     def free_bytes(self) -> int:
-        room = os.statvfs(self._database.parent)
+        room = os.statvfs(self._folder)
         return room.f_bavail * room.f_frsize
 
     def ballast_bytes(self) -> int:

@@ -175,8 +175,8 @@ class Store:
         """Append ``entry``; see ``Book``."""
         if entry.kind not in _CLOSING:
             self._refuse_when_low()
-        numbered, meant = self._appending((entry,))
-        self._write(replace(meant, statements=meant.statements + _remembering(entry, grant_digest), closes=entry.kind in _CLOSING))
+        numbered, meant = self._appending((entry,), also=_remembering(entry, grant_digest), closes=entry.kind in _CLOSING)
+        self._write(meant)
         return numbered[0]
 
     def intend(self, intent: Intent) -> None:
@@ -188,11 +188,11 @@ class Store:
 
     def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry:
         """Delete the intent and append ``entry``; see ``Book``."""
-        if self.intent_of(rider) is None:
+        if not self._rows("SELECT 1 FROM intent WHERE rider = ?", rider):
             raise ValueError("nothing is intended for this rider, so nothing can be paid")
-        numbered, meant = self._appending((entry,))
-        statements = ((_WITHDRAW, (rider,)), *meant.statements, *_remembering(entry, grant_digest))
-        self._write(replace(meant, statements=statements, closes=True))
+        also = ((_WITHDRAW, (rider,)), *_remembering(entry, grant_digest))
+        numbered, meant = self._appending((entry,), also=also, closes=True)
+        self._write(meant)
         return numbered[0]
 
     def withdraw(self, rider: bytes) -> None:
@@ -205,8 +205,9 @@ class Store:
         open_now = self.intents()
         if not open_now:
             return []
-        numbered, meant = self._appending(tuple(replace(intent.entry, kind=Kind.UNKNOWN, when=when) for intent in open_now))
-        self._write(replace(meant, statements=(("DELETE FROM intent", ()), *meant.statements), closes=True))
+        unknown = tuple(replace(intent.entry, kind=Kind.UNKNOWN, when=when) for intent in open_now)
+        numbered, meant = self._appending(unknown, also=(("DELETE FROM intent", ()),), closes=True)
+        self._write(meant)
         return numbered
 
     def remember_grant(self, rider: bytes, digest: bytes) -> None:
@@ -292,7 +293,10 @@ class Store:
 
     # ── inside: one write ──
 
-    def _appending(self, entries: tuple[Entry, ...]) -> tuple[list[Entry], _Meant]:
+    def _appending(
+        self, entries: tuple[Entry, ...], also: tuple[tuple[str, _Row], ...] = (), *, closes: bool = False
+    ) -> tuple[list[Entry], _Meant]:
+        """The entries with their numbers, and the transaction that appends them and does what is asked ``also``."""
         self._ready()
         head = self._head
         numbered: list[Entry] = []
@@ -304,7 +308,7 @@ class Store:
             rider = mine.medium.rider if mine.medium else None
             statements.append((_APPEND, (head.seq, int(mine.kind), rider, data, head.hash)))
             numbered.append(mine)
-        return numbered, _Meant(tuple(statements), _HEAD, (), (head.seq, head.hash))
+        return numbered, _Meant((*statements, *also), _HEAD, (), (head.seq, head.hash), closes)
 
     def _write(self, meant: _Meant) -> None:
         connection = self._ready()
