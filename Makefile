@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Each goal sets up what it needs (tools/set_up), once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove bench check fix words pins clean
+.PHONY: help demo bus test prove bench check fix words pins clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -15,6 +15,13 @@ demo: ## a morning on one bus line, on emulated hardware (CHAPTER=NAME, ARGS="--
 	@tools/set_up demo
 	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/kazashi demo $(if $(CHAPTER),--chapter $(CHAPTER)) $(ARGS)
+
+bus: ## what examples/bus.toml names: fare table, keys of desk and vehicle, spoken words (in build/; made once)
+	@tools/set_up demo
+	@$(BIN)/kazashi words render --feed examples/town
+	@test -e build/town.table || $(BIN)/kazashi fares compile examples/town -o build/town.table --operator examples/town/operator.toml
+	@test -e build/desk.keys || $(BIN)/kazashi card keys --new build/desk.keys
+	@test -e build/bus.keys || $(BIN)/kazashi card keys --keys build/desk.keys --terminal build/bus.keys
 
 test: ## the tests, with small numbers: 8 minutes at most
 	@tools/set_up test
