@@ -31,7 +31,10 @@ class PatientChannel(Channel, Protocol):
     """A channel whose caller may work while the card thinks."""
 
     def exchange_while(self, command: bytes, work: Callable[[], None]) -> bytes:
-        """As ``exchange``; ``work`` runs once, after the command has left. What it raises ends the exchange, the answer is lost."""
+        """As ``exchange``; ``work`` runs once, after the command has left, unless the reader or the line is lost before.
+
+        What it raises ends the exchange, the answer is lost.
+        """
         ...
 
 

@@ -24,7 +24,7 @@ from drivers.cards.lite_s import Block, MemoryConfiguration, is_lite_s, write_ma
 from drivers.channel import Channel
 from drivers.errors import CardError, CardLost, CardRefused, DriverError, MalformedReply, ReaderLost
 from drivers.reader import Reader
-from drivers.vault import CardSession, MacRead
+from drivers.vault import CardSession, Challenge, MacRead
 
 SCRATCH = 0x0D  # S_PAD13: no purse uses it
 _READ, _WRITE = 0x06, 0x08
@@ -105,19 +105,19 @@ class Bench:
         self,
         reader: Reader,
         hand: Hand,
-        open_session: Callable[[bytes, bytes, MacRead], CardSession],
+        challenge: Callable[[bytes, bytes], Challenge],
         random: Callable[[int], bytes],
         monotonic_ns: Callable[[], int],
         *,
         pace: Pace | None = None,
         workshop: Workshop | None = None,
     ) -> None:
-        """``open_session`` is a vault's ``session``; for a blank card one that holds the factory's key."""
+        """``challenge`` is a vault's; for a blank card one that holds the factory's key."""
         self.hand = hand
         self.pace = pace
         self.workshop = workshop
         self._reader = reader
-        self._open_session = open_session
+        self._challenge = challenge
         self._random = random
         self._monotonic_ns = monotonic_ns
         self._card: Channel | None = None
@@ -185,7 +185,7 @@ class Bench:
         """A fresh session, proven by the MAC_A of block ID."""
         rc = self.challenge()
         data = self.read(Block.ID, Block.MAC_A)
-        return self._open_session(self.card().idm, rc, MacRead((Block.ID,), data[:16], data[16:24]))
+        return self._challenge(self.card().idm, rc).proven_by(MacRead((Block.ID,), data[:16], data[16:24]))
 
     def maced(self, session: CardSession, block: int, data: bytes, *, wcnt_ahead: int = 0, mac_flip: int = 0) -> bytes:
         """The frame of a write with MAC_A at the card's counter, or with a wrong counter or a wrong MAC."""

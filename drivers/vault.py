@@ -37,13 +37,21 @@ class CardSession(Protocol):
         ...
 
 
+class Challenge(Protocol):
+    """A challenge that a card was sent, waiting for what the card makes of it."""
+
+    def proven_by(self, read: MacRead) -> CardSession:
+        """Open the session: try the key versions, newest first, against the card's MAC_A. None fits: ``drivers.errors.NotAuthentic``."""
+        ...
+
+
 class Vault(Protocol):
     """A terminal's secrets."""
 
-    def session(self, idm: bytes, rc: bytes, read: MacRead) -> CardSession:
-        """Open a session: try the key versions, newest first, against the card's MAC_A. None fits: ``drivers.errors.NotAuthentic``.
+    def challenge(self, idm: bytes, rc: bytes) -> Challenge:
+        """Derive what the answer of card ``idm`` (8 bytes) to ``rc`` (the 16 random bytes for block RC, card order) will be checked with.
 
-        ``idm``: 8 bytes; ``rc``: the 16 random bytes written to block RC (card order).
+        All that can be known before the answer is done here, so that a caller can do it while the card stores the challenge.
         """
         ...
 

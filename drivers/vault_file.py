@@ -28,8 +28,10 @@ import hmac
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import cast
 
@@ -144,6 +146,21 @@ class GrantCheckerFile:
         ed25519.verify(public, signature, message)
 
 
+@dataclass(frozen=True, slots=True)
+class ChallengeFile:
+    """A ``drivers.vault.Challenge``: a session for each key version, the newest first."""
+
+    sessions: Iterator[lite_s.LiteSSession]
+
+    def proven_by(self, read: MacRead) -> CardSession:
+        """The session whose MAC_A the card gave; raises ``NotAuthentic`` when none fits."""
+        for session in self.sessions:
+            with suppress(NotAuthentic):
+                session.check(read)
+                return session
+        raise NotAuthentic("the card holds none of our keys")
+
+
 class VaultFile:
     """A terminal's secrets from a key set: a ``drivers.vault.Vault``, and as ``grants`` the ``GrantChecker`` of the same file."""
 
@@ -157,20 +174,16 @@ class VaultFile:
         """The vault in a file; raises ``VaultFileRefused``."""
         return cls(read_keys(path))
 
-    def session(self, idm: bytes, rc: bytes, read: MacRead) -> CardSession:
-        """Try each key version, newest first; raise ``NotAuthentic`` when none fits."""
-        for card in self._keys.cards:
-            try:
-                return self._session(card, idm, rc, read)
-            except (NotAuthentic, lite_s.WeakCardKey):
-                continue
-        raise NotAuthentic("the card holds none of our keys")
+    def challenge(self, idm: bytes, rc: bytes) -> "ChallengeFile":
+        """The session of the newest key version, which most cards have, is made here; the others only when it does not fit."""
+        sessions = self._sessions(idm, rc)
+        return ChallengeFile(chain(tuple(islice(sessions, 1)), sessions))
 
-    def _session(self, card: CardMaster, idm: bytes, rc: bytes, read: MacRead) -> CardSession:
-        key_des = lite_s.card_key_des(self._cipher, card.master, idm, card.version)
-        session = lite_s.session_of(self._cipher, key_des, card.version, rc)
-        session.check(read)
-        return session
+    def _sessions(self, idm: bytes, rc: bytes) -> Iterator[lite_s.LiteSSession]:
+        for card in self._keys.cards:
+            with suppress(lite_s.WeakCardKey):
+                key_des = lite_s.card_key_des(self._cipher, card.master, idm, card.version)
+                yield lite_s.session_of(self._cipher, key_des, card.version, rc)
 
     def rider(self, medium: bytes) -> bytes:
         """HMAC-SHA256 over purpose and medium, cut to 8 bytes."""

@@ -21,7 +21,7 @@ from drivers.devices.keypad import Keypad, KeypadMappingError, NoKeypad, parse_k
 from drivers.devices.lamps import Lamp
 from drivers.devices.sound import Shelf, Sound
 from drivers.reader import AIR_RATES, EmulatedAddress, Pn532Address, Reader, parse_address
-from drivers.vault import CardSession, MacRead
+from drivers.vault import Challenge
 from firmware import VERSION
 from firmware.doctor import Machine, Wants, packages_named, pins_named
 from firmware.failure import Failure
@@ -119,15 +119,13 @@ def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> 
     from drivers.emulated.hand import AirHand
     from drivers.emulated.pn532_pty import Saver
     from drivers.qualify import Bench, Pace, Person
-    from drivers.vault_file import VaultFile, VaultFileRefused
+    from drivers.vault_file import ChallengeFile, VaultFile, VaultFileRefused
 
-    def factory(_idm: bytes, rc: bytes, read: MacRead) -> CardSession:
-        session = session_of(encrypt_cbc, FACTORY_KEY, 0, rc)
-        session.check(read)
-        return session
+    def factory(_idm: bytes, rc: bytes) -> Challenge:
+        return ChallengeFile(iter((session_of(encrypt_cbc, FACTORY_KEY, 0, rc),)))
 
     try:
-        session = factory if keys is None else VaultFile.open(keys).session
+        challenge = factory if keys is None else VaultFile.open(keys).challenge
         named = parse_address(address)
     except (ValueError, VaultFileRefused) as error:
         raise Failure(str(error)) from error
@@ -144,7 +142,7 @@ def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> 
                 hand = AirHand(air, time.monotonic_ns)
                 pace = Pace(_TRAY_BAUD, AIR_RATES[-1])
         undo.callback(reader.close)
-        yield reader, Bench(reader, hand, session, os.urandom, time.monotonic_ns, pace=pace, workshop=reader)
+        yield reader, Bench(reader, hand, challenge, os.urandom, time.monotonic_ns, pace=pace, workshop=reader)
 
 
 @contextmanager

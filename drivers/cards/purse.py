@@ -44,7 +44,7 @@ from drivers.cards.lite_s import Block, version_bytes, write_mac_block
 from drivers.channel import Channel, exchange_while
 from drivers.errors import NotAuthentic
 from drivers.felica import Written
-from drivers.vault import CardSession, GrantChecker, MacRead, Vault
+from drivers.vault import CardSession, Challenge, GrantChecker, MacRead, Vault
 
 FULL = 0xFFFFFFFF
 """Where REGA and REGB start."""
@@ -236,10 +236,16 @@ def prove(
 ) -> tuple[CardSession, MacRead]:
     """Open a session over up to three blocks: 2 exchanges. Raises what ``read`` raises, but for ``NoGoodGrant``."""
     rc = random(16)
-    challenged = exchange_while(channel, felica.write_blocks(channel.idm, (Block.RC,), rc), meanwhile)
+    challenges: list[Challenge] = []
+
+    def work() -> None:
+        meanwhile()
+        challenges.append(vault.challenge(channel.idm, rc))
+
+    challenged = exchange_while(channel, felica.write_blocks(channel.idm, (Block.RC,), rc), work)
     felica.parse_write(challenged, channel.idm)
     first = read_with_mac(channel, blocks)
-    return vault.session(channel.idm, rc, first), first
+    return challenges[0].proven_by(first), first
 
 
 def debited(reading: PurseReading, points: int, log: RegLog) -> Counters:
@@ -259,9 +265,9 @@ def debit(channel: Channel, reading: PurseReading, points: int, log: RegLog) -> 
     return write_with_mac(channel, reading.session, Block.REG, data, reading.counters.wcnt)
 
 
-def verify(channel: Channel, reading: PurseReading) -> Counters:
-    """The counters as they are now, MAC_A checked in the same session: one exchange. Same errors as ``read``."""
-    found = read_with_mac(channel, (Block.REG, Block.WCNT))
+def verify(channel: Channel, reading: PurseReading, *, meanwhile: Callable[[], None] = _nothing) -> Counters:
+    """The counters as they are now, MAC_A checked in the same session: one exchange. ``meanwhile`` and errors as in ``read``."""
+    found = read_with_mac(channel, (Block.REG, Block.WCNT), meanwhile)
     reading.session.check(found)
     return Counters.parse(found.data[0:16], found.data[16:32])
 
@@ -383,14 +389,15 @@ class _GrantFinder:
 # --- one exchange each --------------------------------------------------------------------------------------------------------------------
 
 
-def read_plain(channel: Channel, blocks: tuple[int, ...]) -> bytes:
+def read_plain(channel: Channel, blocks: tuple[int, ...], meanwhile: Callable[[], None] = _nothing) -> bytes:
     """The data of up to four blocks, not authenticated."""
-    return felica.parse_read(channel.exchange(felica.read_blocks(channel.idm, blocks)), channel.idm, len(blocks))
+    reply = exchange_while(channel, felica.read_blocks(channel.idm, blocks), meanwhile)
+    return felica.parse_read(reply, channel.idm, len(blocks))
 
 
-def read_with_mac(channel: Channel, blocks: tuple[int, ...]) -> MacRead:
+def read_with_mac(channel: Channel, blocks: tuple[int, ...], meanwhile: Callable[[], None] = _nothing) -> MacRead:
     """Up to three blocks and their MAC_A, which is *not* checked here."""
-    data = read_plain(channel, (*blocks, Block.MAC_A))
+    data = read_plain(channel, (*blocks, Block.MAC_A), meanwhile)
     return MacRead(blocks, data[:-16], data[-16:-8])
 
 

@@ -150,7 +150,7 @@ class Pn532:
     def communicate(self, command: bytes, work: Callable[[], None] | None = None) -> bytes:
         """One InCommunicateThru: ``command`` to the air, the card's frame back, both with LEN. Errors as ``Channel.exchange``.
 
-        ``work`` is done while the answer is on its way.
+        ``work`` is done once the chip has acknowledged the command: then the card is at work and nothing waits for us.
         """
         self.card_exchanges += 1
         answer = self._command(IN_COMMUNICATE_THRU, command, self._answer_ns, work)
@@ -250,8 +250,6 @@ class Pn532:
         taken = 0
         try:
             port.write(frames.command(code, data))
-            if work is not None:
-                work()
             while taken < _MOST_BYTES:
                 left_ns = deadline_ns - self._monotonic_ns()
                 chunk = port.read(_READ_SIZE, left_ns / 1e9) if left_ns > 0 else b""
@@ -263,6 +261,8 @@ class Pn532:
                         case frames.Reply(answered, answer) if acknowledged and answered == code + 1:
                             return answer
                         case frames.Ack():
+                            if work is not None and not acknowledged:
+                                work()
                             acknowledged = True
                         case frames.Nack() | frames.ErrorFrame():
                             raise self._lose("it did not understand a command")

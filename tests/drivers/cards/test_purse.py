@@ -17,8 +17,7 @@ from drivers.emulated.held_card import HeldCard
 from drivers.emulated.lite_s_card import Faults, LiteSCard, Memory, Tear, Torn, Traits, blank_memory
 from drivers.errors import CardError, CardLost, CardRefused, MalformedReply, NotAuthentic
 from drivers.felica import Written
-from drivers.vault import CardSession, MacRead
-from drivers.vault_file import DeskVaultFile, VaultFile, demo_keys
+from drivers.vault_file import ChallengeFile, DeskVaultFile, VaultFile, demo_keys
 
 MakeCard = Callable[[], HeldCard]
 TAP = tomllib.loads((Path(__file__).parents[2] / "vectors" / "lite_s.toml").read_text())["tap"]
@@ -50,11 +49,9 @@ class OneKeyVault:
     def __init__(self, key: bytes) -> None:
         self._key_des = lite_s.swap_halves(key)
 
-    def session(self, idm: bytes, rc: bytes, read: MacRead) -> CardSession:
+    def challenge(self, idm: bytes, rc: bytes) -> ChallengeFile:
         assert len(idm) == 8
-        session = lite_s.session_of(encrypt_cbc, self._key_des, 0, rc)
-        session.check(read)
-        return session
+        return ChallengeFile(iter([lite_s.session_of(encrypt_cbc, self._key_des, 0, rc)]))
 
     def rider(self, medium: bytes) -> bytes:
         return medium

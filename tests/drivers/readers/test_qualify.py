@@ -19,7 +19,8 @@ from drivers.emulated.pn532_chip import ChipFaults, Pn532Chip
 from drivers.errors import CardLost
 from drivers.qualify import QUESTIONS, Bench, Finding, Hand, Pace, Person, Role, WrongCard, profile, questions, walk, writes
 from drivers.readers.pn532 import Pn532
-from drivers.vault import CardSession, MacRead
+from drivers.vault import Challenge
+from drivers.vault_file import ChallengeFile
 
 IDM = bytes.fromhex("012e4129358ba753")
 ISSUED_MC = bytes.fromhex("ffff0000070100000000ff4301000000")
@@ -30,10 +31,8 @@ def memory(role: Role) -> Memory:
     return made if role is Role.BLANK else Memory({**made.blocks, 0x88: ISSUED_MC}, 10)
 
 
-def session(_idm: bytes, rc: bytes, read: MacRead) -> CardSession:
-    opened = session_of(encrypt_cbc, FACTORY_KEY, 0, rc)
-    opened.check(read)
-    return opened
+def challenge(_idm: bytes, rc: bytes) -> Challenge:
+    return ChallengeFile(iter([session_of(encrypt_cbc, FACTORY_KEY, 0, rc)]))
 
 
 class Workshop:
@@ -58,7 +57,7 @@ class Workshop:
         return Bench(
             self.reader,
             hand or self.hand(),
-            session,
+            challenge,
             self._random,
             self.clock.monotonic_ns,
             pace=self.pace,
