@@ -51,6 +51,10 @@ class Book(Protocol):
         """Delete the rider's intent and append ``entry`` in one transaction. ``ValueError``: nothing is intended for this rider."""
         ...
 
+    def prepare(self, entry: Entry) -> None:
+        """Work out beforehand what ``append`` or ``pay`` of exactly this entry needs; nothing is written. It may never come."""
+        ...
+
     def withdraw(self, rider: bytes) -> None:
         """Delete the rider's intent: the debit is proven not done."""
         ...

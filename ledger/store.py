@@ -107,6 +107,17 @@ class _Meant:
     closes: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """An entry behind the head ``after``: with its number, its bytes, and the head that it makes."""
+
+    given: Entry
+    after: Head
+    entry: Entry
+    data: bytes
+    head: Head
+
+
 class Store:
     """The book of one device (``ledger.book.Book``). Made by ``create`` once and ``open`` from then on."""
 
@@ -118,6 +129,8 @@ class Store:
         self._head = Head(0, b"")
         self._remembered = Memory(0, self._head)
         self._log_frames = 0
+        self._prepared: _Numbered | None = None
+        self._intended: bytes | None = None  # a rider whose intent this program wrote and has not taken away
         self.device = device
 
     @classmethod
@@ -185,23 +198,31 @@ class Store:
         rider = _rider(intent.entry)
         data = encode(replace(intent.entry, device=self.device, epoch=self.epoch, seq=0))
         self._write(_Meant(((_INTEND, (rider, data)),), "SELECT data FROM intent WHERE rider = ?", (rider,), (data,)))
+        self._intended = rider
 
     def pay(self, rider: bytes, entry: Entry, grant_digest: bytes | None = None) -> Entry:
         """Delete the intent and append ``entry``; see ``Book``."""
-        if not self._rows("SELECT 1 FROM intent WHERE rider = ?", rider):
+        intended, self._intended = self._intended, None
+        if intended != rider and not self._rows("SELECT 1 FROM intent WHERE rider = ?", rider):
             raise ValueError("nothing is intended for this rider, so nothing can be paid")
         also = ((_WITHDRAW, (rider,)), *_remembering(entry, grant_digest))
         numbered, meant = self._appending((entry,), also=also, closes=True)
         self._write(meant)
         return numbered[0]
 
+    def prepare(self, entry: Entry) -> None:
+        """Number and encode ``entry`` beforehand; see ``Book``."""
+        self._prepared = self._number(entry, self._head)
+
     def withdraw(self, rider: bytes) -> None:
         """Delete the rider's intent; see ``Book``."""
+        self._intended = None
         question = "SELECT count(*) FROM intent WHERE rider = ?"
         self._write(_Meant(((_WITHDRAW, (rider,)),), question, (rider,), (0,), closes=True))
 
     def expire_intents(self, when: When) -> list[Entry]:
         """Turn all open intents into UNKNOWN entries; see ``Book``."""
+        self._intended = None
         open_now = self.intents()
         if not open_now:
             return []
@@ -302,13 +323,18 @@ class Store:
         numbered: list[Entry] = []
         statements: list[tuple[str, _Row]] = []
         for entry in entries:
-            mine = replace(entry, device=self.device, epoch=self.epoch, seq=head.seq + 1)
-            data = encode(mine)
-            head = Head(mine.seq, follow(head.hash, data))
-            rider = mine.medium.rider if mine.medium else None
-            statements.append((_APPEND, (head.seq, int(mine.kind), rider, data, head.hash)))
-            numbered.append(mine)
+            ready = self._prepared
+            link = ready if ready and ready.after == head and ready.given == entry else self._number(entry, head)
+            head = link.head
+            rider = entry.medium.rider if entry.medium else None
+            statements.append((_APPEND, (head.seq, int(entry.kind), rider, link.data, head.hash)))
+            numbered.append(link.entry)
         return numbered, _Meant((*statements, *also), _HEAD, (), (head.seq, head.hash), closes)
+
+    def _number(self, entry: Entry, after: Head) -> _Numbered:
+        mine = replace(entry, device=self.device, epoch=self.epoch, seq=after.seq + 1)
+        data = encode(mine)
+        return _Numbered(entry, after, mine, data, Head(mine.seq, follow(after.hash, data)))
 
     def _write(self, meant: _Meant) -> None:
         connection = self._ready()

@@ -29,7 +29,7 @@ from fares.table import FareTable
 from ledger.entry import Entry, Fare, Flags, Intent, Kind, Medium, Outcome, Place, Versions, When
 from validator.messages import Message, Shown
 from validator.tap import Event
-from validator.trip import Duty
+from validator.trip import Armed, Duty
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FLAGS = {Flag.AMBIGUOUS: Flags.AMBIGUOUS_PRICE, Flag.ORIGIN: Flags.ORIGIN_FARE, Flag.DRIVER: Flags.DRIVER_FARE}
@@ -96,6 +96,59 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """All that bears on a tap and does not hang on what the card says: it can be had while the card is still busy. Made by ``outlook``.
+
+    ``rode``: this card's rides on this trip that the operator's window still covers. ``adults`` and ``children`` are still to be paid for.
+    """
+
+    known: Known
+    scene: Scene
+    tariff: Tariff
+    rode: Sequence[Entry]
+    adults: int
+    children: int
+    price: Priced | NeedsDriver | NoFare
+
+
+def outlook(known: Known, scene: Scene, tariff: Tariff) -> Outlook:
+    """Who is still to be paid for, and what their ride costs."""
+    rode = [entry for entry in known.rode if _inside_window(entry, scene, tariff.operator)]
+    adults, children = _riders_to_price(rode, scene.duty.armed)
+    duty = scene.duty
+    ride = Ride(
+        route=duty.trip.route if duty.trip else "",
+        trip=duty.trip.id if duty.trip else "",
+        boarding=duty.boarded_at or (known.boarded.place.boarding if known.boarded else None),
+        alighting=duty.stop or None,
+        adults=adults,
+        children=children,
+        driver_fare=duty.armed.fare_yen,
+        day=scene.day,
+        ticket=duty.armed.ticket,
+    )
+    return Outlook(known, scene, tariff, rode, adults, children, price_ride(tariff.table, tariff.operator, ride))
+
+
+def _inside_window(entry: Entry, scene: Scene, operator: Operator) -> bool:
+    now, then = scene.when, entry.when
+    window_ms = operator.already_paid_min * 60_000
+    if now.boot == then.boot:
+        return now.mono_ms - then.mono_ms <= window_ms
+    if ClockState.UNSET in (now.clock, then.clock):
+        return True
+    return now.utc_ms - then.utc_ms <= window_ms
+
+
+def _riders_to_price(rode: Sequence[Entry], armed: Armed) -> tuple[int, int]:
+    """Adults and children still to be paid for: of an armed pair, those not paid before on this trip, and never more than are left."""
+    paid = [entry.fare for entry in rode] if armed.riders >= PAIR else []
+    due = max(0, armed.riders - sum(fare.adults + fare.children for fare in paid))
+    children = min(max(0, armed.children - sum(fare.children for fare in paid)), due)
+    return (due - children, children) if due else (armed.adults, armed.children)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a reading means: the event for the tap table, the entry that the row's effect stores, what is said, and REGC of a debit."""
 
@@ -105,9 +158,9 @@ class Decision:
     log: RegLog | None = None
 
 
-def decide(reading: PurseReading, known: Known, scene: Scene, tariff: Tariff) -> Decision:
+def decide(reading: PurseReading, outlook: Outlook) -> Decision:
     """Judge one reading; the order of the questions opens this file."""
-    case = _Case(reading, known, scene, tariff)
+    case = _Case(reading, outlook.known, outlook.scene, outlook.tariff, outlook)
     return case.open_debit() or case.old_unknown() or case.unwelcome() or case.paid_before() or case.boarding() or case.charge()
 
 
@@ -154,6 +207,7 @@ class _Case:
     known: Known
     scene: Scene
     tariff: Tariff
+    outlook: Outlook
 
     # ── 1. a debit of ours that is still open ──
     def open_debit(self) -> Decision | None:
@@ -214,7 +268,7 @@ class _Case:
 
     # ── 4. paid already ──
     def paid_before(self) -> Decision | None:
-        inside = self._rode_before()
+        inside = self.outlook.rode
         if not inside or self._riders_due(inside) > 0:
             return None
         if inside[0].kind is Kind.FREE:
@@ -223,25 +277,12 @@ class _Case:
         values: dict[str, int | str] = {"hour": at.hour, "minute": at.minute, "balance": self.reading.balance}
         return Decision(Event.PAID_BEFORE, Shown(Message.ALREADY_PAID, values))
 
-    def _rode_before(self) -> list[Entry]:
-        """This card's rides on this trip that the operator's window still covers."""
-        return [entry for entry in self.known.rode if self._inside_window(entry)]
-
     def _riders_due(self, paid: Sequence[Entry]) -> int:
         """Riders still to be paid for: only an armed pair asks for more than what was paid."""
         armed = self.scene.duty.armed
         if armed.riders < PAIR:
             return 0
         return armed.riders - sum(entry.fare.adults + entry.fare.children for entry in paid)
-
-    def _inside_window(self, entry: Entry) -> bool:
-        now, then = self.scene.when, entry.when
-        window_ms = self.tariff.operator.already_paid_min * 60_000
-        if now.boot == then.boot:
-            return now.mono_ms - then.mono_ms <= window_ms
-        if ClockState.UNSET in (now.clock, then.clock):
-            return True
-        return now.utc_ms - then.utc_ms <= window_ms
 
     # ── 5. boarding ──
     def boarding(self) -> Decision | None:
@@ -261,7 +302,7 @@ class _Case:
 
     # ── 6. the price, and who pays it ──
     def charge(self) -> Decision:
-        match price_ride(self.tariff.table, self.tariff.operator, self._ride()):
+        match self.outlook.price:
             case Priced() as priced:
                 return self._charged(priced)
             case NeedsDriver(reason):
@@ -274,37 +315,13 @@ class _Case:
             return Decision(Event.NO_PRICE_BEFORE, Shown(says))
         return Decision(Event.NO_PRICE, Shown(says), self._entry(Kind.UNPRICED, reason=reason.value))
 
-    def _ride(self) -> Ride:
-        duty, known = self.scene.duty, self.known
-        adults, children = self._riders_to_price()
-        return Ride(
-            route=duty.trip.route if duty.trip else "",
-            trip=duty.trip.id if duty.trip else "",
-            boarding=duty.boarded_at or (known.boarded.place.boarding if known.boarded else None),
-            alighting=duty.stop or None,
-            adults=adults,
-            children=children,
-            driver_fare=duty.armed.fare_yen,
-            day=self.scene.day,
-            ticket=duty.armed.ticket,
-        )
-
-    def _riders_to_price(self) -> tuple[int, int]:
-        """Adults and children still to be paid for: of an armed pair, those not paid before on this trip, and never more than are left."""
-        armed = self.scene.duty.armed
-        paid = [entry.fare for entry in self._rode_before()] if armed.riders >= PAIR else []
-        due = max(0, armed.riders - sum(fare.adults + fare.children for fare in paid))
-        children = min(max(0, armed.children - sum(fare.children for fare in paid)), due)
-        return (due - children, children) if due else (armed.adults, armed.children)
-
     def _charged(self, priced: Priced) -> Decision:
         policy = self.tariff.operator.policy(self.scene.duty.trip.route if self.scene.duty.trip else "")
         # Who pays for a second person now is not riding free a second time: the holder's own ride is booked already.
-        holder = 0 if self._rode_before() else priced.holder
+        holder = 0 if self.outlook.rode else priced.holder
         question = Question(priced.yen, holder, self.reading.balance, self.scene.day, policy.lines)
         due = self.tariff.scheme.decide(question)
-        adults, children = self._riders_to_price()
-        fare = Fare(priced.yen, due.points, due.cash, adults, children)
+        fare = Fare(priced.yen, due.points, due.cash, self.outlook.adults, self.outlook.children)
         flags = Flags.NONE
         for flag in priced.flags:
             flags |= _FLAGS[flag]

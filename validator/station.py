@@ -26,7 +26,7 @@ from ledger.book import Book
 from ledger.entry import Entry, Intent, Kind, Versions
 from ledger.errors import Full, NotStored
 from validator.field import Field, look, touch_again
-from validator.journey import Decision, Known, Scene, Tariff, decide, proven, renewed, same_run, service_day
+from validator.journey import Decision, Known, Outlook, Scene, Tariff, decide, outlook, proven, renewed, same_run, service_day
 from validator.messages import Message, Presenter, Shown
 from validator.tap import RESULT, TABLE, Do, Event, Row, State, Table, step
 from validator.trip import Duty, call_reason, press, used
@@ -84,14 +84,14 @@ class Stranded(Exception):
 
 @dataclass(slots=True)
 class _Tap:
-    """One tap on its way through the table. ``known``: what the ledger says of this rider. ``intended``: it holds an open intent."""
+    """One tap on its way through the table. ``intended``: the ledger holds an open intent of this rider."""
 
     row: Row
     channel: Channel | None = None
     reading: PurseReading | None = None
     decision: Decision | None = None
     debits: int = 0
-    known: Known | None = None
+    outlook: Outlook | None = None
     intended: bool = False
     trail: list[str] = field(default_factory=list[str])
 
@@ -118,12 +118,12 @@ class _Tap:
             raise ValueError("the tap table asked for a card's effect before the card was read")
         return self.reading
 
-    def entry(self) -> Entry:
-        """The decision's entry, named after the row that stores it."""
+    def entry(self, row: Row | None = None) -> Entry:
+        """The decision's entry, named after the row that stores it: this one, or ``row``."""
         entry = self.decided().entry
         if entry is None:
             raise ValueError("the tap table asked to store a decision that has no entry")
-        return replace(entry, row=self.row.name)
+        return replace(entry, row=(row or self.row).name)
 
 
 class Station:
@@ -289,7 +289,8 @@ class Station:
 
     def _perform(self, tap: _Tap) -> Event | None:
         following: Event | None = None
-        self._say(tap)
+        if Do.READ not in tap.row.does:  # a card is greeted while it stores the challenge
+            self._say(tap)
         for effect in tap.row.does:
             following = self._effect(effect, tap)
         if following is Event.READER_DIED:
@@ -322,18 +323,20 @@ class Station:
 
     def _read(self, tap: _Tap) -> Event:
         if tap.card().pmm[1] not in OUR_CHIPS:
+            self._say(tap)
             return Event.FOREIGN
         try:
-            tap.reading = self._read_purse(tap.card(), lambda: self._ask_ledger(tap))
+            tap.reading = self._read_purse(tap.card(), lambda: self._while_challenged(tap))
         except NoGoodGrant:
             return Event.BAD_GRANT
         except (CardError, ReaderLost) as error:
             return _card_event(error, refused=Event.UNREADABLE)
         return Event.PURSE_READ
 
-    def _ask_ledger(self, tap: _Tap) -> None:
-        """The ledger is asked while the card stores the challenge: the rider waits for the card then, not for us."""
-        tap.known = self._known(self.equipment.vault.rider(tap.card().idm))
+    def _while_challenged(self, tap: _Tap) -> None:
+        """What the card stores the challenge during: the rider waits for the card then, not for us."""
+        self._say(tap)
+        tap.outlook = self._outlook(self.equipment.vault.rider(tap.card().idm))
 
     def _read_purse(self, channel: Channel, meanwhile: Callable[[], None] = lambda: None) -> PurseReading:
         equipment = self.equipment
@@ -352,10 +355,14 @@ class Station:
 
     def _verify(self, tap: _Tap) -> Event:
         try:
-            counters = purse.verify(tap.card(), tap.read())
+            counters = purse.verify(tap.card(), tap.read(), meanwhile=lambda: self._expect_paid(tap))
         except (CardError, ReaderLost) as error:
             return _card_event(error, refused=Event.UNREADABLE)
         return self._judge(tap, counters)
+
+    def _expect_paid(self, tap: _Tap) -> None:
+        """Most debits are there: while the card says so, the ledger gets ready for the entry that the row after this one will store."""
+        self.equipment.ledger.prepare(tap.entry(step(tap.row.target, Event.DONE, self._rows)))
 
     def _find(self, tap: _Tap) -> Event:
         """Whether the debit is there, by one fresh look for the same card."""
@@ -384,10 +391,13 @@ class Station:
 
     def _decide(self, tap: _Tap) -> Event:
         reading = tap.read()
-        known, tap.known = tap.known or self._known(reading.rider), None  # what is booked in between, a second decision must see
-        tap.intended = known.intent is not None
-        tap.decision = decide(reading, known, self._scene(self.duty), self.terms.tariff)
+        ahead, tap.outlook = tap.outlook or self._outlook(reading.rider), None  # what is booked in between, a second decision must see
+        tap.intended = ahead.known.intent is not None
+        tap.decision = decide(reading, ahead)
         return tap.decision.event
+
+    def _outlook(self, rider: bytes) -> Outlook:
+        return outlook(self._known(rider), self._scene(self.duty), self.terms.tariff)
 
     def _known(self, rider: bytes) -> Known:
         ledger = self.equipment.ledger

@@ -82,6 +82,21 @@ def test_nothing_can_be_paid_that_was_not_intended(store: Store, ride: Ride) -> 
     assert store.head().seq == 0
 
 
+def test_what_was_prepared_is_stored_only_as_it_is_and_where_it_stands(store: Store, path: Path, ride: Ride) -> None:
+    store.intend(Intent(ride()))
+    store.prepare(ride())
+    assert (store.head().seq, store.latest(RIDER)) == (0, [])
+    store.append(ride(2))
+    paid = store.pay(RIDER, ride())
+    store.prepare(ride(3))
+    other = store.append(ride(3, reason="other"))
+    assert [(entry.seq, entry.reason) for entry in store.after(0, 9)] == [(1, ""), (2, ""), (3, "other")]
+    assert (paid.seq, other.seq) == (2, 3)
+    store.checkpoint()
+    with LedgerFile.open_read_only(path) as file:
+        assert file.verify().findings == []
+
+
 def test_a_rider_has_one_intent_and_the_later_one_counts(store: Store, ride: Ride) -> None:
     store.intend(Intent(ride()))
     store.intend(Intent(ride(reason="again")))
