@@ -29,17 +29,21 @@ requires = ["hatchling"]
 dependencies = ["a>=1"]
 [project.optional-dependencies]
 voice = ["b"]
+token = ["t"]
+backoffice = ["o"]
 [dependency-groups]
 dev = ["c"]
 """
 
 
-def test_each_layer_of_pins_holds_the_one_before() -> None:
+def test_each_layer_of_pins_holds_what_it_stands_on() -> None:
     layers = tool("pins").layers(PROJECT)
     assert [(layer.name, layer.wants) for layer in layers] == [
         ("terminal", ("hatchling", "editables", "a>=1")),
         ("voice", ("hatchling", "editables", "a>=1", "b")),
-        ("dev", ("hatchling", "editables", "a>=1", "b", "c")),
+        ("backoffice", ("hatchling", "editables", "a>=1", "o")),
+        ("demo", ("hatchling", "editables", "a>=1", "b", "o", "t")),
+        ("dev", ("hatchling", "editables", "a>=1", "b", "o", "t", "c")),
     ]
 
 

@@ -1,8 +1,8 @@
 """Writes ``requirements/*.txt`` from ``pyproject.toml``: every version pinned, every file's hash, no index address.
 
-What we depend on, and why, is said once, in ``pyproject.toml``; these files only say which versions were tried. Three of them, each
-containing the one before: *terminal* runs on a vehicle, *voice* also renders the spoken words when a terminal's files are built, *dev* also
-tests. The largest is solved first and holds the others to its versions. ``make pins`` (needs the network; nothing else here does).
+What we depend on, and why, is said once, in ``pyproject.toml``; these files only say which versions were tried. *terminal* runs on a
+vehicle; *voice* also renders the spoken words when a terminal's files are built; *backoffice* is the city's server; *demo* is both, and
+*dev* also tests. The largest is solved first and holds the others to its versions. ``make pins`` (needs the network; nothing else here does).
 
 The pip configuration of the machine is left out on purpose: a mirror or a folder of wheels would bring its own hashes.
 """
@@ -29,22 +29,27 @@ class Layer:
 
 
 def layers(project: str) -> tuple[Layer, ...]:
-    """The three layers that the text of a ``pyproject.toml`` asks for, smallest first."""
+    """The layers that the text of a ``pyproject.toml`` asks for, smallest first."""
     said = tomllib.loads(project)
     # The build backend is pinned too: our own package is installed without fetching one. PEP 660 with hatchling needs `editables`.
     build = (*said["build-system"]["requires"], "editables")
     terminal = (*build, *said["project"]["dependencies"])
-    voice = (*terminal, *said["project"]["optional-dependencies"]["voice"])
-    dev = (*voice, *said["dependency-groups"]["dev"])
+    extras = said["project"]["optional-dependencies"]
+    voice = (*terminal, *extras["voice"])
+    backoffice = (*terminal, *extras["backoffice"])
+    demo = (*voice, *extras["backoffice"], *extras["token"])
+    dev = (*demo, *said["dependency-groups"]["dev"])
     return (
         Layer("terminal", "what runs on a vehicle, and no more", terminal),
         Layer("voice", "terminal, and what renders the spoken words when its files are built", voice),
-        Layer("dev", "voice, and what tests, checks and measures", dev),
+        Layer("backoffice", "the city's server", backoffice),
+        Layer("demo", "voice and backoffice, and what speaks to a token", demo),
+        Layer("dev", "demo, and what tests, checks and measures", dev),
     )
 
 
 def main() -> int:
-    """Write the three files."""
+    """Write the files."""
     with tempfile.TemporaryDirectory() as scratch:
         limits = Path(scratch, "limits.txt")
         limits.write_text("")
