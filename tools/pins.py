@@ -2,7 +2,8 @@
 
 What we depend on, and why, is said once, in ``pyproject.toml``; these files only say which versions were tried. *terminal* runs on a
 vehicle; *voice* also renders the spoken words when a terminal's files are built; *backoffice* is the city's server; *demo* is both, and
-*dev* also tests. The largest is solved first and holds the others to its versions. ``make pins`` (needs the network; nothing else here does).
+*dev* also tests. The largest is solved first and holds the others to its versions. ``make pins`` (it needs the network; nothing else here
+does).
 
 The pip configuration of the machine is left out on purpose: a mirror or a folder of wheels would bring its own hashes.
 """
