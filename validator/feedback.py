@@ -27,6 +27,7 @@ _STOP_MS = 320
 _DEFAULT_PAUSE_MS = 120
 _PALETTE = ("ground", "ink", "small", "english", "sign", "white", "blue", "green", "amber", "red")
 _SLOT = re.compile(r"\{(\w+)(?::\w+)?\}")
+_ONLY_WITH = re.compile(r"\{(\w+)\?\}")
 _NUMBER_PIECE = re.compile(r"^\{(\w+)\}(\D*)$")
 _PAUSES = {"、": _COMMA_MS, "。": _STOP_MS}
 _UNSPOKEN = re.compile(r"[、。 ]")
@@ -103,7 +104,7 @@ class Entry:
     reading: tuple[str, ...]
     large: tuple[str, ...]
     small: str
-    english: str
+    english: tuple[str, ...]
     optional: tuple[str, ...]
     pause_ms: int
     stay_s: float | None
@@ -111,7 +112,7 @@ class Entry:
     @property
     def slots(self) -> frozenset[str]:
         """The values it needs or takes."""
-        return frozenset(_slots((*self.words, *self.large, self.small, self.english)))
+        return frozenset(_slots((*self.words, *self.large, self.small, *self.english)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,9 @@ class Wordbook:
             words=tuple(word for piece in pieces for word in piece.words),
             transcript="".join(piece.text for piece in pieces),
             reading="".join(piece.reading for piece in pieces),
-            large=tuple(line.format_map(values) for line in entry.large if _complete(line, values)),
-            small=entry.small.format_map(values) if _complete(entry.small, values) else "",
-            english=entry.english.format_map(values) if _complete(entry.english, values) else "",
+            large=_filled(entry.large, values),
+            small="".join(_filled((entry.small,), values)),
+            english=" ".join(_filled(entry.english, values)),
             stay_s=entry.stay_s,
         )
 
@@ -203,7 +204,8 @@ def _fill(word: str, pronounced: str, values: Mapping[str, int | str]) -> _Piece
     match = _NUMBER_PIECE.match(_bare(word))
     if match is None:
         fixed = _fixed(word, pronounced)
-        return _Piece((fixed, *pause), word, fixed.reading)
+        return _Piece((fixed, *pause), _shown(word), fixed.reading)
+    word = _shown(word)
     value = values[match[1]]
     if match[1] in _NAMES:
         name = name_clip(str(value), str(values.get(f"{match[1]}_reading", "")))
@@ -218,7 +220,16 @@ def _fixed(word: str, pronounced: str) -> Clip:
 
 
 def _bare(word: str) -> str:
-    return word.rstrip("".join(_PAUSES))
+    return _shown(word).rstrip("".join(_PAUSES))
+
+
+def _shown(text: str) -> str:
+    """Without the value that it stands or falls with."""
+    return _ONLY_WITH.sub("", text)
+
+
+def _filled(texts: Sequence[str], values: Mapping[str, int | str]) -> tuple[str, ...]:
+    return tuple(_shown(text).format_map(values) for text in texts if _complete(text, values))
 
 
 def _complete(text: str, values: Mapping[str, int | str]) -> bool:
@@ -226,7 +237,7 @@ def _complete(text: str, values: Mapping[str, int | str]) -> bool:
 
 
 def _slots(texts: Sequence[str]) -> set[str]:
-    return {match[1] for text in texts for match in _SLOT.finditer(text)}
+    return {match[1] for text in texts for slot in (_SLOT, _ONLY_WITH) for match in slot.finditer(text)}
 
 
 # ── reading the file ──
@@ -343,7 +354,7 @@ def _entry(message: Message, fields: Mapping[str, object], meanings: Mapping[str
         reading=_texts(fields, "reading", place, faults),
         large=_texts(fields, "large", place, faults),
         small=_text(fields, "small", place, faults, default=""),
-        english=_text(fields, "english", place, faults, default=None),
+        english=_parts(fields, "english", place, faults),
         optional=_texts(fields, "optional", place, faults) if "optional" in fields else (),
         pause_ms=_whole(fields, "pause_ms", place, faults) if "pause_ms" in fields else _DEFAULT_PAUSE_MS,
         stay_s=_whole(fields, "stay_s", place, faults) if "stay_s" in fields else None,
@@ -364,8 +375,8 @@ def _check_words(entry: Entry, place: str, faults: _Faults) -> None:
             faults.add(f"{place}.words", f"'{word}' must be one {{value}} and what is counted")
         elif match and match[1] not in _NAMES and match[2] not in {counter.value for counter in Counter}:
             faults.add(f"{place}.words", f"'{match[2]}' cannot be counted")
-    spoken = said("".join(entry.words))
-    for line in (*entry.large, entry.small):
+    spoken = said("".join(map(_shown, entry.words)))
+    for line in map(_shown, (*entry.large, entry.small)):
         if said(line) not in spoken:
             faults.add(place, f"the screen shows '{line}', which the voice does not say")
 
@@ -392,6 +403,12 @@ def _texts(fields: Mapping[str, object], name: str, place: str, faults: _Faults)
         faults.add(f"{place}.{name}", "must be a list of texts")
         return ()
     return tuple(str(text) for text in texts)
+
+
+def _parts(fields: Mapping[str, object], name: str, place: str, faults: _Faults) -> tuple[str, ...]:
+    return (
+        _texts(fields, name, place, faults) if isinstance(fields.get(name), list) else (_text(fields, name, place, faults, default=None),)
+    )
 
 
 def _text(fields: Mapping[str, object], name: str, place: str, faults: _Faults, *, default: str | None) -> str:

@@ -37,18 +37,24 @@ class Armed:
         return self.adults + self.children
 
     def shown(self) -> Shown | None:
-        """What the reader says before the tap; None when nothing special is armed."""
+        """What the reader says before the tap: all that is armed, so that nobody pays for two unseen; None when nothing special is."""
+        told = self._told()
         if self.fare_yen is not None:
-            return Shown(Message.ARMED_FARE, {"fare": self.fare_yen})
+            return Shown(Message.ARMED_FARE, {"fare": self.fare_yen, **told})
         if self.boarded_at is not None:
-            return Shown(Message.ARMED_STOP, {"number": self.boarded_at})
+            return Shown(Message.ARMED_STOP, {"number": self.boarded_at, **told})
         if self.ticket is not None:
-            return Shown(Message.ARMED_TICKET, {"ticket": self.ticket})
+            return Shown(Message.ARMED_TICKET, {"ticket": self.ticket, **told})
         if self.riders > 1:
-            return Shown(Message.ARMED_PAIR, {"riders": self.riders})
+            return Shown(Message.ARMED_PAIR, told)
+        return Shown(Message.ARMED_CHILD) if self.children else None
+
+    def _told(self) -> dict[str, int | str]:
+        """Who rides, where it is not one adult."""
+        told: dict[str, int | str] = {"riders": self.riders} if self.riders > 1 else {}
         if self.children:
-            return Shown(Message.ARMED_CHILD)
-        return None
+            told["with_child" if self.adults else "child"] = self.children
+        return told
 
 
 ONE_ADULT = Armed()

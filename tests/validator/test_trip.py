@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from drivers.devices.keypad import DriverKey as Key
 from drivers.devices.keypad import KeyPress
 from fares.table import Call, Trip
+from firmware.compose import wordbook
 from ledger.entry import Entry, Kind, When
 from validator.messages import Message
 from validator.trip import ONE_ADULT, Armed, Duty, Pressed, call_reason, press, resume, used
@@ -90,6 +91,24 @@ def test_what_the_driver_arms(keys: Sequence[Key | int], armed: Armed) -> None:
 def test_what_is_armed_is_shown_before_the_tap(armed: Armed, message: Message | None) -> None:
     shown = armed.shown()
     assert (shown.message if shown else None) is message
+
+
+@pytest.mark.parametrize(
+    ("armed", "spoken"),
+    [
+        (Armed(2, 0), "2人。カードをかざしてください"),
+        (Armed(1, 1), "2人。子どもを含みます。カードをかざしてください"),
+        (Armed(0, 2), "2人。子ども料金です。カードをかざしてください"),
+        (Armed(2, 0, ticket=3), "整理券3番。2人。カードをかざしてください"),
+        (Armed(0, 1, boarded_at=4), "乗った停留所4番。子ども料金です。カードをかざしてください"),
+        (Armed(1, 1, fare_yen=500), "料金500円。2人。子どもを含みます。カードをかざしてください"),
+        (Armed(fare_yen=500), "料金500円。カードをかざしてください"),
+    ],
+)
+def test_whatever_is_armed_together_is_said_together(armed: Armed, spoken: str) -> None:
+    shown = armed.shown()
+    assert shown is not None
+    assert wordbook().phrase(shown).transcript == spoken
 
 
 def test_a_tap_uses_up_what_was_armed() -> None:
