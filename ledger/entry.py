@@ -26,7 +26,7 @@ class Kind(IntEnum):
     CONFIG = 8
     POWER_LOSS = 9
     ALARM = 10
-    KEY = 11  # the device's next key; ``reason`` is "eddsa:" or "es256:" and the public key in base64url. The batch still has the old one's seal
+    KEY = 11  # the device's next key; ``reason`` is "eddsa:" or "es256:" and the public key in base64url; the old key still signs this
     EPOCH = 12  # the first entry after a ledger was lost; ``reason`` is "after:<old epoch>:<last seq known>"
     OPEN = 20  # boarding tap: the card is unwritten, the alighting tap pays
     PAID = 21  # the card was debited and read back (or nothing was due from it: points 0)

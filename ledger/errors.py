@@ -38,3 +38,27 @@ class LedgerBusy(LedgerError):
 
 class LedgerUnreadable(LedgerError):
     """The file is no ledger, is damaged, belongs to another device, or is of a version this software does not know."""
+
+
+class Malformed(LedgerError):
+    """Bytes from outside that are not what they should be. Nothing of them is taken; sent again they are refused again."""
+
+
+class MalformedSeal(Malformed):
+    """No COSE_Sign1 message as this house seals them."""
+
+
+class MalformedBatch(Malformed):
+    """What a batch's seal protects is no batch of this version, or its parts do not add up."""
+
+
+class MalformedReceipt(Malformed):
+    """No receipt of this version."""
+
+
+class MalformedNote(Malformed):
+    """No heartbeat, or no report of a lost ledger, of this version."""
+
+
+class BatchTooLarge(LedgerError):
+    """These entries do not fit into one sealed batch; send fewer at once. One entry alone always fits."""

@@ -13,6 +13,7 @@ from ledger.telling import record
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VERSIONS = ("ledger-v1",)
+LATER_KINDS = {Kind.KEY, Kind.EPOCH}  # a newer software writes them into the same format
 
 
 @pytest.fixture(params=VERSIONS)
@@ -28,7 +29,7 @@ def test_an_old_ledger_is_whole_and_says_what_it_said(old: Path) -> None:
     with LedgerFile.open_read_only(old) as ledger:
         assert ledger.verify().findings == []
         assert [record(entry) for entry in ledger.after(0, 1000)] == said
-        assert {entry.kind for entry in ledger.after(0, 1000)} == set(Kind)
+        assert {entry.kind for entry in ledger.after(0, 1000)} == set(Kind) - LATER_KINDS
 
 
 def test_an_old_ledgers_entries_have_the_bytes_they_had(old: Path) -> None:
