@@ -4,7 +4,7 @@ Decoded, looked over for anything else (tags, maps, floats), and encoded again: 
 takes in its stride: longer integers, indefinite lengths, trailing bytes.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from cbor2 import CBORError, dumps, loads
 
@@ -64,8 +64,7 @@ def _look_over(parts: tuple[object, ...], depth: int) -> None:
         if isinstance(part, bytes | str):
             continue
         if isinstance(part, tuple) and depth > 1:
-            inner: tuple[object, ...] = part
-            _look_over(inner, depth - 1)
+            _look_over(cast("tuple[object, ...]", part), depth - 1)
         elif not isinstance(part, int) or isinstance(part, bool):
             raise NotStrict("holds something that is neither a number, nor bytes, nor text, nor an array of these")
         elif not 0 <= part <= MAX:
