@@ -19,14 +19,14 @@ cannot be decoded is not that: it goes into the totals as kind 0 with its count 
 that stands at another place than its own number. Sums stop at 2⁶³ − 1, so that no entry can make a batch that has no bytes.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ledger import compress, strict
 from ledger.chain import HASH_BYTES, Head, follow, genesis
 from ledger.codec import decode
-from ledger.entry import Entry
+from ledger.entry import Entry, Fare
 from ledger.errors import BatchTooLarge, MalformedBatch, MalformedEntry
 from ledger.seal import OVERHEAD
 
@@ -41,6 +41,7 @@ UNREADABLE = 0  # the kind, in totals, of entries that cannot be decoded
 _SHAPE = (int, int, int, int, int, bytes, bytes, int, tuple, tuple)
 _ROW = (int, int, int, int, int)
 _DEPTH = 3
+_NO_FARE = Fare()
 
 Read = Entry | MalformedEntry
 
@@ -188,18 +189,15 @@ def _read_all(batch: Batch) -> Iterator[Read]:
 
 
 def _totals(found: Iterable[Read]) -> Totals:
-    count: Counter[int] = Counter()
-    nominal: Counter[int] = Counter()
-    points: Counter[int] = Counter()
-    cash: Counter[int] = Counter()
+    fares: defaultdict[int, list[Fare]] = defaultdict(list)
     for entry in found:
-        if isinstance(entry, MalformedEntry):
-            count[UNREADABLE] += 1
-            continue
-        kind, fare = int(entry.kind), entry.fare
-        count[kind] += 1
-        nominal[kind] += fare.nominal
-        points[kind] += fare.points
-        cash[kind] += fare.cash
-    sums = (nominal, points, cash)
-    return Totals(tuple(Total(kind, count[kind], *(min(each[kind], strict.MAX) for each in sums)) for kind in sorted(count)))
+        if isinstance(entry, Entry):
+            fares[entry.kind].append(entry.fare)
+        else:
+            fares[UNREADABLE].append(_NO_FARE)
+    return Totals(tuple(_total(int(kind), fares[kind]) for kind in sorted(fares)))
+
+
+def _total(kind: int, fares: list[Fare]) -> Total:
+    sums = (sum(fare.nominal for fare in fares), sum(fare.points for fare in fares), sum(fare.cash for fare in fares))
+    return Total(kind, len(fares), *(min(each, strict.MAX) for each in sums))
