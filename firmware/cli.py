@@ -54,6 +54,7 @@ CONTENTS = (
             "reader": "qualify a reader and a card against the twin",
             "twin": "offer an emulated reader to a program that is not ours",
             "words": "render and check the spoken words",
+            "simulate": "make a town's ledgers, with people's mistakes and the truth beside",
         },
     ),
 )

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from fares.table import FareTable, Trip
     from firmware.config import Config, Rules
     from firmware.desk import Desk, DeskVault
+    from firmware.simulation import Simulation, Wish
     from ledger.entry import Entry
+    from ledger.seal import Signer
     from ledger.store import LedgerFile, Store
     from validator.journey import Tariff
     from validator.lists import DenyList
@@ -574,3 +576,31 @@ def start_screen(config: "Config", socket: Path) -> "subprocess.Popen[bytes]":
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, _GIVES_WAY)
     return process
+
+
+def open_simulation(wish: "Wish", feed: Path, operators: Sequence[Path], scheme: Path) -> "Simulation":
+    """A town to be simulated by a feed and the files of its operators; raises ``Failure`` with every fault of the files."""
+    from zoneinfo import ZoneInfo
+
+    from fares import gtfs, operator
+    from fares import scheme as schemes
+    from fares.faults import Unusable
+    from fares.files import open_feed
+    from fares.table import FareTable, pack
+    from firmware.simulation import Simulation
+    from validator.journey import Tariff
+
+    try:
+        contents, _ = gtfs.compile_feed(open_feed(feed))
+        table, rules = FareTable.unpack(pack(contents)), schemes.load(scheme)
+        tariffs = [Tariff(table, operator.load(file), rules) for file in operators]
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+    return Simulation(wish, tariffs, ZoneInfo("Asia/Tokyo"), VERSION)
+
+
+def signer_of(private: bytes) -> "Signer":
+    """The Ed25519 key of these 32 bytes as a signer."""
+    from drivers.signing import Ed25519Key
+
+    return Ed25519Key(private)
