@@ -58,7 +58,7 @@ def _types(fields: tuple[str, ...]) -> tuple[type, ...]:
 
 
 _BARE, _UNREAD, _UNWRITTEN, _WRITTEN = 13, 17, 21, 25
-_SHAPES = {length: _types(_FIELDS[:length]) for length in (_BARE, _UNREAD, _UNWRITTEN, _WRITTEN)}
+SHAPES = {length: _types(_FIELDS[:length]) for length in (_BARE, _UNREAD, _UNWRITTEN, _WRITTEN)}
 _INNER_SHAPE = _types(_CIRCUMSTANCES)
 
 # A number is in range, 0 … 2^bits − 1, when nothing is left of it after shifting; of several in one step, because a negative one keeps its
@@ -69,7 +69,7 @@ _KINDS = {int(kind): kind for kind in Kind}
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 _FLAGS = {number: Flags(number) for number in range(sum(int(flag) for flag in Flags) + 1)}
 
-_Parts = tuple[Any, ...]
+Parts = tuple[Any, ...]
 
 
 def _quick(kind: type[Any]) -> Callable[..., Any]:
@@ -112,13 +112,28 @@ def write(entry: Entry) -> bytes:
 
 def decode(data: bytes, *, device: int, epoch: int) -> Entry:
     """The entry that ``data`` holds, of the ledger (``device``, ``epoch``). Raises ``MalformedEntry``; never anything else."""
+    return put_together(take_apart(data), device=device, epoch=epoch)
+
+
+def take_apart(data: bytes) -> Parts:
+    """The fields in ``data``, by position: as many as one of ``SHAPES``, of its types. Raises ``MalformedEntry``."""
     if len(data) > MAX_BYTES:
         raise MalformedEntry("entry", f"is {len(data)} bytes long; no entry has more than {MAX_BYTES}")
     parts = _strict(data)
     if type(parts[0]) is not int or parts[0] != VERSION:
         raise MalformedEntry("version", f"is {parts[0]!r}, which this software does not know; read it with a newer one")
-    if tuple(map(type, parts)) != _SHAPES.get(len(parts)):
+    if tuple(map(type, parts)) != SHAPES.get(len(parts)):
         raise MalformedEntry(*_misshapen(parts))
+    return parts
+
+
+def bytes_of(parts: Parts) -> bytes:
+    """The bytes that ``take_apart`` took apart."""
+    return dumps(parts)
+
+
+def put_together(parts: Parts, *, device: int, epoch: int) -> Entry:
+    """The entry that these fields are; their number and types must be as ``take_apart`` gives them. Raises ``MalformedEntry``."""
     _, seq, number, flags, outcome, ref, row, reason, boot, mono_ms, utc_ms, clock = parts[:12]
     kind = _KINDS.get(number)
     if kind is None or flags not in _FLAGS or outcome not in _OUTCOMES:
@@ -133,7 +148,7 @@ def decode(data: bytes, *, device: int, epoch: int) -> Entry:
     return _entry(kind, when, place, medium, fare, versions, _FLAGS[flags], _OUTCOMES[outcome], ref, row, reason, device, epoch, seq)
 
 
-def _parts(entry: Entry) -> _Parts:
+def _parts(entry: Entry) -> Parts:
     when, place, fare, versions = entry.when, entry.place, entry.fare, entry.versions
     where = (place.operator, place.vehicle, place.shift, place.route, place.trip, place.boarding, place.alighting, place.service_day)
     price = (fare.nominal, fare.points, fare.cash, fare.adults, fare.children)
@@ -156,7 +171,7 @@ def _parts(entry: Entry) -> _Parts:
     )
 
 
-def _medium_parts(medium: Medium) -> _Parts:
+def _medium_parts(medium: Medium) -> Parts:
     before, after = medium.before, medium.after
     who = (medium.rider, medium.granted, medium.grant_number, medium.grant)
     if before is None:
@@ -170,9 +185,9 @@ def _medium_parts(medium: Medium) -> _Parts:
     return (*who, *read, before.rega - after.rega, before.regb - after.regb, regc, after.wcnt - before.wcnt)
 
 
-def _strict(data: bytes) -> _Parts:
+def _strict(data: bytes) -> Parts:
     try:
-        parts: _Parts = loads(data, max_depth=1, immutable=True)
+        parts: Parts = loads(data, max_depth=1, immutable=True)
         again = dumps(parts)
     except (CBORError, ValueError, TypeError, OverflowError) as error:
         raise MalformedEntry("entry", "is not CBOR as an entry uses it") from error
@@ -183,10 +198,10 @@ def _strict(data: bytes) -> _Parts:
     return parts
 
 
-def _misshapen(parts: _Parts) -> tuple[str, str]:
-    if len(parts) not in _SHAPES:
-        return "entry", f"has {len(parts)} fields; version {VERSION} has one of {sorted(_SHAPES)}"
-    wrong = (field for field, part, expected in zip(_FIELDS, parts, _SHAPES[len(parts)], strict=False) if type(part) is not expected)
+def _misshapen(parts: Parts) -> tuple[str, str]:
+    if len(parts) not in SHAPES:
+        return "entry", f"has {len(parts)} fields; version {VERSION} has one of {sorted(SHAPES)}"
+    wrong = (field for field, part, expected in zip(_FIELDS, parts, SHAPES[len(parts)], strict=False) if type(part) is not expected)
     return next(wrong), "has the wrong type"
 
 
@@ -200,11 +215,11 @@ def _circumstances(data: bytes) -> tuple[Place, Fare, Versions]:
     return _where(*parts[:8]), _price(*parts[8:13]), _rules(*parts[13:])
 
 
-def _out_of_range(parts: _Parts) -> Iterator[str]:
+def _out_of_range(parts: Parts) -> Iterator[str]:
     return (field for field, part in zip(_CIRCUMSTANCES, parts, strict=True) if type(part) is int and part >> _BITS)
 
 
-def _medium(parts: _Parts) -> Medium:
+def _medium(parts: Parts) -> Medium:
     rider, granted, number, grant = parts[13:17]
     if len(rider) != 8:
         raise MalformedEntry("rider", "is not 8 bytes")
