@@ -777,7 +777,8 @@ class Simulation:
         if entry.kind is Kind.UNKNOWN:
             self._unknown(vehicle, entry, done=intent is not None and intent[1])
             return
-        if vehicle.practice:
+        practice = vehicle.practice and entry.kind is not Kind.RESOLVED  # which is about a ride of another day
+        if practice:
             entry = replace(entry, flags=entry.flags | Flags.PRACTICE)
             self.truth.practice += 1
         numbered = vehicle.ledger.append(entry)
@@ -786,7 +787,7 @@ class Simulation:
             day = self._resolved(vehicle.ledger, rider.id, numbered)
         if same_run(entry.place, vehicle.duty.place()) if entry.kind is Kind.RESOLVED else True:
             vehicle.run.note(numbered, rider.id)
-        if not vehicle.practice:
+        if not practice:
             self._tell(vehicle, rider, numbered, day)
         if place >= 0 and vehicle.duty.at != place and (numbered.counts_as_paid or numbered.kind is Kind.FREE):
             self._slipped(vehicle, numbered, place)
