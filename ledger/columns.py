@@ -31,7 +31,6 @@ Groups = tuple[tuple[Any, ...], ...]
 _SEQ, _MONO_MS, _UTC_MS = 1, 9, 10
 _LOGS = {19, 23}  # regc as read, regc as written
 _WIDTH = 8
-_FURTHEST = 2**64  # apart from each other are no two numbers of an entry
 
 
 class NotFolded(Exception):
@@ -115,6 +114,4 @@ def _is_array(value: Any) -> bool:
 
 
 def _sums(steps: Parts) -> Parts:
-    if min(steps) < -_FURTHEST or max(steps) > _FURTHEST:
-        raise NotFolded("has a step that no two numbers are apart")
     return tuple(accumulate(steps))
