@@ -155,7 +155,9 @@ def replace_file(path: Path, data: bytes) -> None:
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
     try:
-        os.write(descriptor, data)
+        left = memoryview(data)
+        while left:  # a disk that is just filling up takes a part before it says so
+            left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
