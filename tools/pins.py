@@ -2,7 +2,8 @@
 
 What we depend on, and why, is said once, in ``pyproject.toml``; these files only say which versions were tried. *terminal* runs on a
 vehicle; *voice* also renders the spoken words when a terminal's files are built; *backoffice* is the city's server; *demo* is both, and
-*dev* also tests. The largest is solved first and holds the others to its versions. ``make pins`` (it needs the network; nothing else here
+*dev* also tests. The largest is solved first and holds the others to its versions; *peer-cwt*, which never shares an environment with them,
+is solved alone. ``make pins`` (it needs the network; nothing else here
 does).
 
 The pip configuration of the machine is left out on purpose: a mirror or a folder of wheels would bring its own hashes.
@@ -49,17 +50,30 @@ def layers(project: str) -> tuple[Layer, ...]:
     )
 
 
+def peer(project: str) -> Layer:
+    """The stranger that tests run in an environment of its own."""
+    wants = tomllib.loads(project)["dependency-groups"]["peer-cwt"]
+    return Layer("peer-cwt", "another COSE implementation, in an environment of its own, that tests talk to", tuple(wants))
+
+
 def main() -> int:
     """Write the files."""
+    project = (ROOT / "pyproject.toml").read_text()
     with tempfile.TemporaryDirectory() as scratch:
         limits = Path(scratch, "limits.txt")
         limits.write_text("")
-        for layer in reversed(layers((ROOT / "pyproject.toml").read_text())):
-            print(f"solving {layer.name} …", flush=True)
-            pins = _solve(layer, limits, Path(scratch))
+        _write(peer(project), limits, Path(scratch))
+        for layer in reversed(layers(project)):
+            pins = _write(layer, limits, Path(scratch))
             limits.write_text("".join(line.split(" ")[0] + "\n" for line in pins.splitlines() if not line.startswith(" ")))
-            (FOLDER / f"{layer.name}.txt").write_text(_head(layer, pins, Path(scratch)) + pins)
     return 0
+
+
+def _write(layer: Layer, limits: Path, scratch: Path) -> str:
+    print(f"solving {layer.name} …", flush=True)
+    pins = _solve(layer, limits, scratch)
+    (FOLDER / f"{layer.name}.txt").write_text(_head(layer, pins, scratch) + pins)
+    return pins
 
 
 def _solve(layer: Layer, limits: Path, scratch: Path) -> str:
