@@ -1,0 +1,140 @@
+"""The back office's settings: one TOML file, every fault told at once, each with its path in the file.
+
+Without a file the settings are those of a desk that tries things out: SQLite, loopback, files in the folder where the command runs. Paths
+are relative to the file that names them. A database URL without a password in it takes the password from PostgreSQL's own places
+(``~/.pgpass``, the service file); a secret does not belong into this file.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from backoffice.city import Pace
+from backoffice.health import Rules, Service
+from fares.fields import Fields, parse
+
+FORMAT = 1
+LOOPBACK = "127.0.0.1"
+DATABASES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the door is. ``workers``: processes that share it; more than one needs PostgreSQL."""
+
+    host: str = LOOPBACK
+    port: int = 8735
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the door gives at once. ``threads``: requests that work; ``queue``: that wait for one; ``body_s``: to send a body in."""
+
+    threads: int = 4
+    queue: int = 32
+    body_s: int = 30
+    retry_after_s: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``database``: an SQLAlchemy URL. ``keys``: the city's signing keys. ``code_hours``: how long an enrolment code may be used."""
+
+    database: str
+    keys: Path
+    zone: ZoneInfo
+    listen: Listen = Listen()
+    limits: Limits = Limits()
+    pace: Pace = field(default_factory=Pace)
+    health: Rules = field(default_factory=Rules)
+    code_hours: int = 72
+
+
+def default(folder: Path = Path()) -> Settings:
+    """The settings of a desk: everything in ``folder``."""
+    return Settings(_sqlite(folder / "city.db"), folder / "city.keys", ZoneInfo("Asia/Tokyo"))
+
+
+def read(data: bytes, name: str, folder: Path) -> Settings:
+    """The settings in a file's bytes. ``folder``: where the file is. Raises ``fares.faults.Unusable`` with every fault."""
+    source = parse(data, name)
+    root = source.root
+    root.number("format", least=FORMAT, most=FORMAT)
+    settings = Settings(
+        database=_database(root.inner("database"), folder),
+        keys=folder / root.inner("keys").text("file", "city.keys"),
+        zone=_zone(root),
+        listen=_listen(root.inner("listen")),
+        limits=_limits(root.inner("limits")),
+        pace=_pace(root.inner("receipts")),
+        health=_health(root.inner("health")),
+        code_hours=root.inner("enrolment").number("code_hours", 72, least=1, most=24 * 90),
+    )
+    if settings.listen.workers > 1 and settings.database.startswith("sqlite"):
+        root.fault("listen.workers", "is more than 1, but SQLite has one writer; name a PostgreSQL database or write 1.")
+    source.finish()
+    return settings
+
+
+def with_listen(settings: Settings, host: str | None, port: int | None) -> Settings:
+    """The settings with what the command line said."""
+    listen = settings.listen
+    return replace(settings, listen=replace(listen, host=host or listen.host, port=listen.port if port is None else port))
+
+
+def _database(table: Fields, folder: Path) -> str:
+    url = table.text("url", "sqlite:///city.db")
+    if not url.startswith(DATABASES):
+        table.fault("url", f"must begin with one of {', '.join(DATABASES)}.")
+    if url.startswith("sqlite:///"):
+        return _sqlite(folder / url.removeprefix("sqlite:///"))
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path.absolute()}"
+
+
+def _zone(root: Fields) -> ZoneInfo:
+    name = root.text("time_zone", "Asia/Tokyo")
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        root.fault("time_zone", f"'{name}' is not a time zone of this machine; write one such as Asia/Tokyo.")
+        return ZoneInfo("UTC")
+
+
+def _listen(table: Fields) -> Listen:
+    return Listen(
+        host=table.text("host", LOOPBACK),
+        port=table.number("port", Listen().port, least=0, most=65535),
+        workers=table.number("workers", 1, least=1, most=64),
+    )
+
+
+def _limits(table: Fields) -> Limits:
+    usual = Limits()
+    return Limits(
+        threads=table.number("threads", usual.threads, least=1, most=64),
+        queue=table.number("queue", usual.queue, least=0, most=10_000),
+        body_s=table.number("body_s", usual.body_s, least=1, most=600),
+        retry_after_s=table.number("retry_after_s", usual.retry_after_s, least=1, most=3600),
+    )
+
+
+def _pace(table: Fields) -> Pace:
+    return Pace(table.number("min_interval_s", 0, most=86_400), table.number("max_entries", 0, most=1000))
+
+
+def _health(table: Fields) -> Rules:
+    usual = Rules()
+    begins, ends = table.clock_time("service_begins", usual.service.begins), table.clock_time("service_ends", usual.service.ends)
+    if begins >= ends:
+        table.fault("service_ends", "is not after service_begins; write the hours of one day, such as 05:00:00 and 23:00:00.")
+    return Rules(
+        service=Service(begins, ends),
+        silent_hours=table.number("silent_hours", usual.silent_hours, least=1, most=24 * 60),
+        many_taps=table.number("many_taps", usual.many_taps, least=1, most=100_000),
+        clock_off_s=table.number("clock_off_s", usual.clock_off_s, least=1, most=86_400),
+    )
