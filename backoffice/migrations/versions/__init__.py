@@ -1,0 +1,1 @@
+"""The steps, ``books_NNNN.py``."""
