@@ -107,9 +107,15 @@ def concluded(entry: Entry, turn: int) -> tuple[Posting, ...]:
 
 
 def taken_back(posting: Posting) -> Posting:
-    """The correction of ``posting``: the same amount the other way, in the next turn. It points at the posting's leg."""
+    """The correction of ``posting``: the same amount the other way, in the next even turn. It points at the posting's leg."""
     leg, kind, debit, credit, amount = posting
-    return Posting(leg + TURN, kind, credit, debit, amount)
+    turn = 2 * (turn_of(leg) // 2 + 1)
+    return Posting(turn * TURN + kind, kind, credit, debit, amount)
+
+
+def turn_of(leg: int) -> int:
+    """0: booked by the entry; odd: concluded by the city; even: taken back."""
+    return leg // TURN
 
 
 def granted(rider: bytes, points: int) -> Posting:

@@ -66,7 +66,7 @@ class Judgement:
     """The verdict on one UNKNOWN (``entry``), and since when it is known (0 for UNTOLD).
 
     ``by_vehicle``: a RESOLVED said so, and it came before any proof from elsewhere. ``resolved_ms``: when the first RESOLVED came, 0 for
-    none. ``paid_since_ms``: when the city booked it by itself, 0 for never.
+    none; ``resolved_paid``: it said "paid". ``paid_since_ms``: when the city booked it by itself, 0 for never.
     """
 
     entry: Entry
@@ -74,6 +74,7 @@ class Judgement:
     since_ms: int = 0
     by_vehicle: bool = False
     resolved_ms: int = 0
+    resolved_paid: bool = False
     paid_since_ms: int = 0
     why: str = ""
 
@@ -203,13 +204,11 @@ def _judged(unknown: Arrived, sightings: Sequence[_Sighting], word: Arrived | No
     # Only what is proven before the vehicle speaks, and before anything speaks against it, is booked by the city itself.
     paid_since = 0 if told_first or not found.paid_ms or (found.unpaid_ms and found.unpaid_ms < found.paid_ms) else found.paid_ms
     against = found.unpaid_ms if said_paid else found.paid_ms
+    told = Judgement(entry, Verdict.UNTOLD, 0, told_first, resolved_ms, said_paid, paid_since)
     if (found.paid_ms and found.unpaid_ms) or (word is not None and against):
-        return Judgement(
-            entry, Verdict.CONTRADICTED, max(found.paid_ms, found.unpaid_ms), told_first, resolved_ms, paid_since, "two stories"
-        )
+        return replace(told, verdict=Verdict.CONTRADICTED, since_ms=max(found.paid_ms, found.unpaid_ms, resolved_ms), why="two stories")
     if word is not None:
-        verdict = Verdict.PAID if said_paid else Verdict.UNPAID
-        return Judgement(entry, verdict, resolved_ms if told_first else found.paid_ms, told_first, resolved_ms, paid_since)
+        return replace(told, verdict=Verdict.PAID if said_paid else Verdict.UNPAID, since_ms=resolved_ms if told_first else found.paid_ms)
     if found.paid_ms:
         return Judgement(entry, Verdict.PAID, found.paid_ms, paid_since_ms=paid_since)
     if found.unpaid_ms:

@@ -119,4 +119,6 @@ def test_no_ride_is_worth_more_than_its_fare(entry: Entry) -> None:
 def test_a_correction_takes_back_exactly_what_was_booked(entry: Entry) -> None:
     booked = postings_of(entry)
     assert not any(balances([*booked, *map(taken_back, booked)]).values())
-    assert {posting.leg for posting in map(taken_back, booked)} == {posting.leg + 10 for posting in booked}
+    assert {posting.leg for posting in map(taken_back, booked)} == {posting.leg + 20 for posting in booked}
+    concluded_first = concluded(replace(entry, flags=Flags.NONE), 1)
+    assert {posting.leg for posting in map(taken_back, concluded_first)} == {posting.leg + 10 for posting in concluded_first}
