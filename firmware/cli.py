@@ -38,6 +38,7 @@ CONTENTS = (
         {
             "validator": "run the tap validator",
             "ledger": "verify, show or export a ledger",
+            "packages": "what the city sent; accept or reject what is held",
         },
     ),
     _Chapter(
@@ -46,6 +47,7 @@ CONTENTS = (
             "card": "new, show, issue, grant, tap: one fare-point card",
             "fares": "compile a GTFS-JP feed; price one ride",
             "scheme": "check a city's scheme against its own examples",
+            "publish": "sign a fare table, scheme or list for the terminals; release one that is held",
         },
     ),
     _Chapter(

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from validator.feedback import Wordbook, WordbookError
 from validator.feedback import parse as parse_wordbook
 
 if TYPE_CHECKING:
+    from drivers.devices.clock import Clock
     from drivers.devices.display_pygame import Painter
     from drivers.emulated.air import Air
     from drivers.emulated.pn532_pty import Pn532Pty
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
     from fares.table import FareTable, Trip
     from firmware.config import Config, Rules
     from firmware.desk import Desk, DeskVault
+    from firmware.packages import Judge
     from firmware.simulation import Simulation, Wish
-    from ledger.entry import Entry
+    from ledger.entry import Entry, Place, Versions
+    from ledger.package import Package, PackageKind
     from ledger.seal import Signer
     from ledger.store import LedgerFile, Store
     from validator.journey import Tariff
@@ -453,15 +456,21 @@ def entries_of(ledgers: Sequence[Path]) -> "list[Entry]":
     return entries
 
 
-def open_tariff(rules: "Rules") -> "Tariff":
-    """The rules in force on a vehicle; raises ``Failure`` with every fault of the three files."""
+def open_tariff(rules: "Rules", sent: "Mapping[PackageKind, Package] | None" = None) -> "Tariff":
+    """The rules in force on a vehicle: what the city ``sent``, else the files that ``rules`` names. Raises ``Failure`` with every fault."""
     from fares import operator, scheme
     from fares.faults import Unusable
     from fares.table import FareTable
+    from ledger.package import PackageKind
     from validator.journey import Tariff
 
+    table, terms = (sent or {}).get(PackageKind.FARE_TABLE), (sent or {}).get(PackageKind.SCHEME)
     try:
-        return Tariff(FareTable.open(rules.table), operator.load(rules.operator), scheme.load(rules.scheme))
+        return Tariff(
+            FareTable.unpack(table.file, str(table)) if table else FareTable.open(rules.table),
+            operator.load(rules.operator),
+            scheme.parse(terms.file, str(terms)) if terms else scheme.load(rules.scheme),
+        )
     except Unusable as unusable:
         raise Failure(str(unusable)) from unusable
 
@@ -507,12 +516,13 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
     from validator.station import Equipment, Station, Terms
     from validator.trip import resume
 
-    tariff = open_tariff(config.rules)
     try:
         vault = VaultFile.open(config.keys)
     except VaultFileRefused as refused:
         raise Failure(str(refused)) from refused
-    denied = open_deny_list(config.rules.deny_list, vault.rider_key_version)
+    sent = _enter_packages(config)
+    tariff = open_tariff(config.rules, sent)
+    denied = _denied(config, sent, vault.rider_key_version)
     keypad = open_keypad(config.keypad_device, config.keypad_mapping) if config.keypad_device and config.keypad_mapping else NoKeypad()
     with ExitStack() as undo:
         ledger = undo.enter_context(open_ledger(config.ledger, config.terminal))
@@ -540,6 +550,7 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
         duty = resume(tariff.operator.id, config.vehicle, trips_of(tariff.table, config.routes), ledger.last)
         station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions), duty)
         station.open_shift()
+        _write_alarms(config, ledger, equipment.clock, station.duty.place(), versions)
         yield station
         station.close_shift(Kind.POWER_LOSS)
 
@@ -604,3 +615,146 @@ def signer_of(private: bytes) -> "Signer":
     from drivers.signing import Ed25519Key
 
     return Ed25519Key(private)
+
+
+# ── packages from the city ──
+
+
+def packages_of(config: "Config") -> Path:
+    """The folder of what the city sent: beside the ledger."""
+    return config.ledger.parent / "packages"
+
+
+def open_judge(config: "Config") -> "Judge":
+    """By what this terminal judges packages; raises ``Failure``."""
+    from datetime import datetime
+
+    from drivers.devices.clock import ClockState
+    from drivers.devices.clock_system import SystemClock
+    from drivers.signing import SignatureChecker
+    from drivers.vault_file import VaultFile, VaultFileRefused
+    from fares import operator
+    from fares.faults import Unusable
+    from fares.table import FareTable
+    from firmware.packages import CityKey, Judge
+
+    try:
+        rider_key = VaultFile.open(config.keys).rider_key_version
+        rules = operator.load(config.rules.operator)
+    except (VaultFileRefused, Unusable) as error:
+        raise Failure(str(error)) from error
+
+    def table() -> "FareTable | None":
+        with suppress(Unusable):  # one that cannot be opened is no measure for another
+            return FareTable.open(config.rules.table)
+        return None
+
+    now = SystemClock(1).now()
+    day = rules.service_day(datetime.fromtimestamp(now.utc_ms / 1000, config.zone))
+    return Judge(
+        keys=tuple(CityKey(algorithm, public) for algorithm, public in config.city_keys),
+        checker=SignatureChecker(),
+        today=None if now.state is ClockState.UNSET else day,
+        rider_key=rider_key,
+        table=table,
+        denied=lambda: open_deny_list(config.rules.deny_list, rider_key),
+        recent=lambda: _recent_riders(config.ledger, now.utc_ms),
+    )
+
+
+def _recent_riders(ledger: Path, now_ms: int) -> set[bytes]:
+    """Who rode here in the last days, by this terminal's ledger; nobody when there is none yet or it cannot be read."""
+    from ledger.errors import LedgerError
+    from ledger.store import LedgerFile
+    from validator.bounds import MOST_RECENT_ENTRIES, RECENT_DAYS
+
+    since_ms = now_ms - RECENT_DAYS * 86_400_000
+    try:
+        with LedgerFile.open_read_only(ledger) as book:
+            first = max(0, book.head().seq - MOST_RECENT_ENTRIES)
+            entries = book.after(first, MOST_RECENT_ENTRIES)
+    except LedgerError:
+        return set()
+    return {entry.medium.rider for entry in entries if entry.medium and (entry.when.utc_ms >= since_ms or not entry.when.clock)}
+
+
+def _enter_packages(config: "Config") -> "dict[PackageKind, Package]":
+    """What the city sent and is in force from now on. A disk that fails here must not keep a bus from starting."""
+    import logging
+
+    from firmware.packages import enter
+
+    if not packages_of(config).is_dir():
+        return {}
+    try:
+        return enter(packages_of(config), open_judge(config))
+    except OSError as error:
+        logging.getLogger(__name__).warning("packages cannot be used (%s); the configuration's files are in force", error.strerror)
+        return {}
+
+
+def _denied(config: "Config", sent: "Mapping[PackageKind, Package]", rider_key: int) -> "DenyList":
+    from ledger.package import PackageKind
+    from validator.lists import parse
+
+    found = sent.get(PackageKind.DENY_LIST)  # it was parsed when it came into force
+    return parse(found.file.decode(), str(found), rider_key) if found else open_deny_list(config.rules.deny_list, rider_key)
+
+
+def _write_alarms(config: "Config", ledger: "Store", clock: "Clock", place: "Place", versions: "Versions") -> None:
+    """What is wrong with packages goes into the ledger, where the city sees it; without room it waits for the next start."""
+    from firmware.packages import alarms
+    from ledger.entry import Entry, Kind, When
+    from ledger.errors import Full, NotStored
+
+    now = clock.now()
+    when = When(now.boot, now.mono_ms, now.utc_ms, int(now.state))
+    with suppress(Full, NotStored):
+        for alarm in alarms(packages_of(config)):
+            ledger.append(Entry(kind=Kind.ALARM, when=when, place=place, versions=versions, reason=alarm.reason))
+            alarm.forget()
+
+
+def make_city_key(path: Path) -> None:
+    """A new Ed25519 key of the city in a file that only its owner can read; raises ``Failure``. An existing file is never replaced."""
+    import secrets
+
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Failure(f"{path}: there is a file already; keys are never overwritten, name another file") from None
+    except OSError as error:
+        raise Failure(f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists") from error
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write("# The city's signing key. Whoever has it can give every terminal new rules.\n")
+        file.write(f'format = 1\nprivate = "{secrets.token_hex(32)}"\n')
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def open_city_key(path: Path) -> "Signer":
+    """The city's key in a file; raises ``Failure``."""
+    from fares.faults import Unusable
+    from fares.fields import parse
+
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Failure(f"{path}: others can read this key; make it yours alone with `chmod 600 {path}`")
+        source = parse(path.read_bytes(), str(path))
+        source.root.number("format", least=1, most=1)
+        private = source.root.text("private")
+        if len(private) != 64 or set(private) - set("0123456789abcdef"):
+            source.root.fault("private", "must be 64 hex digits; take the file from its backup.")
+        source.finish()
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read ({error.strerror}); `kazashi publish keys --new {path}` makes a key") from error
+    return signer_of(bytes.fromhex(private))
+
+
+def base64url(data: bytes) -> str:
+    """As public keys are written in configurations."""
+    import base64
+
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

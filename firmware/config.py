@@ -5,15 +5,18 @@ Paths are relative to the file that names them. All that is wrong is told at onc
 fault too.
 """
 
+import base64
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from importlib import resources
 from pathlib import Path
 from typing import TypeGuard, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from drivers.reader import parse_address
+from drivers.signer import Algorithm
 from fares.faults import Unusable
 from fares.fields import Fields
 from firmware.failure import Failure
@@ -31,6 +34,14 @@ PATHS = (
 )
 
 _Tables = dict[str, object]
+
+
+class _KeyAlgorithm(Enum):
+    EDDSA = "eddsa"
+    ES256 = "es256"
+
+
+_PUBLIC_BYTES = {_KeyAlgorithm.EDDSA: 32, _KeyAlgorithm.ES256: 65}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,8 @@ class ScreenSettings:
 class Config:
     """A vehicle's terminal.
 
-    ``terminal``: u24, its number on cards and in the ledger. ``routes``: those whose trips it drives.
+    ``terminal``: u24, its number on cards and in the ledger. ``routes``: those whose trips it drives. ``city_keys``: whose packages and
+    receipts it believes; none: there is no city yet.
     """
 
     terminal: int
@@ -70,6 +82,7 @@ class Config:
     keypad_device: Path | None
     keypad_mapping: Path | None
     screen: ScreenSettings
+    city_keys: tuple[tuple[Algorithm, bytes], ...] = ()
 
 
 def load(files: Sequence[Path]) -> Config:
@@ -145,6 +158,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
         keypad_device=_optional(keypad, "device"),
         keypad_mapping=_optional(keypad, "mapping"),
         screen=ScreenSettings(_size(screen), screen.flag("whole_screen"), screen.text("sound")),
+        city_keys=tuple(_city_key(key) for key in root.inner("city").each("keys")),
     )
     if config.keypad_device is not None and config.keypad_mapping is None:
         keypad.fault("mapping", "is missing; name a mapping file, such as examples/keypad.toml.")
@@ -175,6 +189,21 @@ def _reader(table: Fields) -> str:
     except ValueError as error:
         table.fault("address", f"{error}.")
     return address
+
+
+def _city_key(table: Fields) -> tuple[Algorithm, bytes]:
+    """``algorithm`` is eddsa or es256; ``public_key`` is base64url, as enrolment gives it."""
+    algorithm = table.choice("algorithm", _KeyAlgorithm)
+    text = table.text("public_key")
+    try:
+        public = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        public = b""
+    if len(public) != _PUBLIC_BYTES[algorithm]:
+        table.fault(
+            "public_key", f"must be the base64url of {_PUBLIC_BYTES[algorithm]} bytes; copy it from what the city gave at enrolment."
+        )
+    return Algorithm[algorithm.name], public
 
 
 def _size(table: Fields) -> tuple[int, int]:
