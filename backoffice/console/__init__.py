@@ -1,0 +1,1 @@
+"""The clerks' pages. Pure but for ``pages`` (jinja2 and FastAPI)."""

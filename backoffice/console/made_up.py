@@ -1,0 +1,171 @@
+"""A small town that never was, as its books: for the pictures in ``docs/``, for showing the pages to a clerk, and for tests. Pure.
+
+Everything that a page can say is said by something here. All times hang on one moment, ``NOW_MS``.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, timezone
+
+from backoffice.city import BooksAway
+from backoffice.console.facts import (
+    Gaps,
+    Grant,
+    Lost,
+    Missing,
+    OperatorMonth,
+    Reading,
+    Ride,
+    Rider,
+    Sort,
+    Trouble,
+    Troubles,
+    Vehicle,
+    Waiting,
+)
+from backoffice.health import Condition
+from drivers.devices.clock import ClockState
+from ledger.entry import Kind, Outcome, Versions, When
+from ledger.notes import BROKEN, NOT_TESTED, PARTS, WORKS, Heartbeat
+
+ZONE = timezone(timedelta(hours=9))
+NOW = datetime(2026, 11, 24, 10, 32, tzinfo=ZONE)
+NOW_MS = int(NOW.timestamp() * 1000)
+CARD = bytes.fromhex("0123456789ABCDEF")
+"""The card that these books know, by its IDm. ``EVEN_CARD``: one whose purse and books agree."""
+EVEN_CARD = bytes.fromhex("0123456789ABCD00")
+
+_MINUTE = 60_000
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+
+
+def rider_of(medium: bytes) -> bytes:
+    """What stands for the vault here: the pseudonym of a card of this town."""
+    return medium[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeUpBooks:
+    """The town's books; ``dark``: they do not answer; ``whole``: the same town on a day on which nothing is wrong."""
+
+    dark: bool = False
+    whole: bool = False
+
+    def vehicles(self, now_ms: int, today: date, fraction_ms: int) -> tuple[Vehicle, ...]:
+        del now_ms, today, fraction_ms
+        self._open()
+        if self.whole:
+            return tuple(_vehicle(number, taps=40 - number) for number in range(1, 6))
+        return (
+            _vehicle(1, taps=41),
+            replace(_vehicle(2, taps=38), holes=1),
+            _vehicle(3, taps=0, broken="antenna"),
+            _vehicle(4, taps=0, quiet_ms=4 * _DAY + 3 * _HOUR),
+            _vehicle(5, taps=12, untested="sound"),
+            replace(_vehicle(6, taps=9), next_seq=9_350),
+            _vehicle(7, taps=0),
+            replace(_vehicle(8, taps=0), condition=Condition(8, "港08", NOW_MS - 6 * _DAY), epoch=0, next_seq=1),
+            replace(_vehicle(9, taps=0, quiet_ms=80 * _DAY), revoked=True),
+        )
+
+    def gaps(self) -> Gaps:
+        self._open()
+        if self.whole:
+            return Gaps((), (), ())
+        return Gaps(
+            (Missing("港02", 1, 8_411, 8_436, NOW_MS - 50 * _MINUTE), Missing("港06", 1, 11_850, 11_850, NOW_MS - 3 * _HOUR)),
+            (Waiting("港02", 1, 8_437, 8_502),),
+            (
+                Lost("港04", 3, 210, 388, "rolled-back", NOW_MS - 20 * _DAY),
+                Lost("港09", 1, 5_021, 0, "unreadable", NOW_MS - 80 * _DAY),
+            ),
+        )
+
+    def troubles(self, limit: int) -> Troubles:
+        self._open()
+        if self.whole:
+            return Troubles((), 0)
+        found = (
+            Trouble(
+                Sort.ALARM, "conflict", "港09", 2, 77, NOW_MS - 2 * _HOUR, "Entry 77 is here with other content; the first one stands."
+            ),
+            Trouble(
+                Sort.ALARM, "conflict", "港09", 2, 78, NOW_MS - 2 * _HOUR, "Entry 78 is here with other content; the first one stands."
+            ),
+            Trouble(Sort.REJECT, "malformed", "港05", 1, 3_310, NOW_MS - 5 * _HOUR, "Field 4 of the entry is no whole number."),
+            Trouble(Sort.HELD, "reference", "港02", 1, 8_450, NOW_MS - 40 * _MINUTE, "The entry points at 8420, which is not here yet."),
+        )
+        return Troubles(found[:limit], len(found))
+
+    def rider(self, rider: bytes, limit: int) -> Rider | None:
+        self._open()
+        if rider not in {rider_of(CARD), rider_of(EVEN_CARD)}:
+            return None
+        rides = _rides()
+        booked = sum(ride.points for ride in rides if _counts(ride))
+        even = rider == rider_of(EVEN_CARD)
+        if even:
+            rides = tuple(ride for ride in rides if ride.kind is not Kind.UNKNOWN)
+        spent = booked if even else booked + 100
+        reading = Reading(rides[0].at_ms, rides[0].vehicle, 4_200, spent)
+        grants = (
+            Grant(2026, 3, 200, correction=True, at_ms=_at(2026, 4, 15, 14, 20)),
+            Grant(2026, 2, 2_000, correction=False, at_ms=_at(2026, 4, 1, 9, 0)),
+            Grant(2025, 1, 2_000, correction=False, at_ms=_at(2025, 4, 1, 9, 0)),
+        )
+        return Rider(rides[:limit], len(rides), grants, booked, 0 if even else 1, 0 if even else 100, reading)
+
+    def month(self, first: date) -> tuple[OperatorMonth, ...]:
+        self._open()
+        closed = first < NOW.date().replace(day=1)
+        if first < date(2026, 4, 1):
+            return ()
+        return (
+            OperatorMonth("minato", "みなと町営バス", 4_208, 521_400, 611, 91_650, 38_250, 0 if closed else 2, closed=closed),
+            OperatorMonth("kita", "北みなと交通", 1_077, 163_900, 0, 0, 12_100, 0, closed=closed),
+        )
+
+    def _open(self) -> None:
+        if self.dark:
+            raise BooksAway
+
+
+def _vehicle(number: int, taps: int, quiet_ms: int = 0, broken: str = "", untested: str = "") -> Vehicle:
+    head = 8_000 + 400 * number
+    contact = NOW_MS - number * _MINUTE - quiet_ms
+    state = {broken: BROKEN, untested: NOT_TESTED}
+    selftest = tuple((part, state.get(part, WORKS)) for part in PARTS)
+    at = When(3, 7 * _HOUR, contact, ClockState.NTP)
+    beat = Heartbeat(number, 1, head, bytes(32), at, selftest, 900_000_000, Versions(software="1.0.3"), "1.0.3")
+    before = 55 if number == 7 else taps + 3
+    condition = Condition(number, f"港{number:02}", NOW_MS - 300 * _DAY, contact, beat, contact, taps, before)
+    return Vehicle(condition, "みなと町営バス", revoked=False, epoch=1, next_seq=head - number + 2, holes=0)
+
+
+def _at(year: int, month: int, day: int, hour: int, minute: int) -> int:
+    return int(datetime(year, month, day, hour, minute, tzinfo=ZONE).timestamp() * 1000)
+
+
+def _counts(ride: Ride) -> bool:
+    return ride.kind is Kind.PAID or (ride.kind is Kind.RESOLVED and ride.outcome is Outcome.PAID)
+
+
+def _rides() -> tuple[Ride, ...]:
+    return (
+        replace(_ride(NOW_MS - 12 * _MINUTE, Kind.FREE, (150, 0, 0), 3_200), route="G1", vehicle="港05"),
+        _ride(NOW_MS - 95 * _MINUTE, Kind.UNKNOWN, (150, 100, 50), None),
+        replace(_ride(_at(2026, 11, 21, 15, 40), Kind.PAID, (250, 250, 0), 3_300), recovered=True),
+        replace(_ride(_at(2026, 11, 21, 9, 12), Kind.RESOLVED, (200, 200, 0), 3_550), outcome=Outcome.PAID),
+        replace(_ride(_at(2026, 11, 20, 14, 3), Kind.RESOLVED, (200, 200, 0), 3_750), outcome=Outcome.UNPAID),
+        replace(_ride(_at(2026, 11, 18, 8, 55), Kind.FREE, (150, 0, 0), 3_750), route="G1"),
+        _ride(_at(2026, 11, 16, 10, 2), Kind.PAID, (400, 300, 100), 3_750),
+        _ride(_at(2026, 11, 15, 10, 2), Kind.UNPRICED, (0, 0, 0), 4_050),
+        _ride(_at(2026, 3, 30, 10, 2), Kind.PAID, (150, 150, 0), 1_850),
+        _ride(_at(2026, 3, 28, 11, 45), Kind.REFUSED, (0, 0, 0), None),
+    )
+
+
+def _ride(at_ms: int, kind: Kind, yen: tuple[int, int, int], left: int | None) -> Ride:
+    day = (datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZONE).date() - date(1970, 1, 1)).days
+    where = ("港02", "minato", "M1", "みなと町", "市民病院前")
+    return Ride(at_ms, day, kind, Outcome.NONE, *where, *yen, left)
