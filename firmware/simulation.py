@@ -38,7 +38,7 @@ from ledger.chain import follow, genesis
 from ledger.codec import write
 from ledger.entry import Entry, Fare, Flags, Intent, Kind, Medium, Outcome, Place, Versions, When
 from validator.journey import LOG_KIND_RIDE, Decision, Known, Scene, Tariff, decide, outlook, same_run, service_day
-from validator.tap import Do, Event, State, step
+from validator.tap import TABLE, Do, Event, State, step
 from validator.trip import ONE_ADULT, Armed, Duty, call_reason
 
 CARD_KEY = 1
@@ -359,13 +359,15 @@ class _Ride:
     armed: Armed
 
 
+_PriceKey = tuple[str, int, str, tuple[int | None, ...], int]
+_Marked = tuple[Priced, Flags]
+
+
 @dataclass(slots=True)
 class _Fares:
     """What plain touches cost, worked out once: prices by place and party, then what the scheme takes by the balance."""
 
-    prices: dict[tuple[str, int, str, Armed, int], Priced | None] = field(
-        default_factory=dict[tuple[str, int, str, Armed, int], "Priced | None"]
-    )
+    prices: dict[_PriceKey, _Marked | None] = field(default_factory=dict[_PriceKey, "_Marked | None"])
     dues: dict[tuple[int, int, int, str, int], tuple[int, int]] = field(
         default_factory=dict[tuple[int, int, int, str, int], "tuple[int, int]"]
     )
@@ -647,7 +649,7 @@ class Simulation:
             vehicle.duty = replace(vehicle.duty, armed=armed)
         while True:
             decision = self._decide(vehicle, rider)
-            row = step(State.DECIDING, decision.event)
+            row = _ROWS[decision.event]
             entry = decision.entry
             if entry is None:
                 self.truth.silent += 1
@@ -720,19 +722,16 @@ class Simulation:
             if boarded.place.boarding == duty.stop:
                 return Decision(Event.BOARDED_BEFORE)
         boarding = duty.boarded_at or (boarded.place.boarding if boarded else "")
-        priced = self._price(vehicle, trip, boarding)
-        return None if priced is None else self._charge(vehicle, rider, trip, priced)
+        marked = self._price(vehicle, trip, boarding)
+        return None if marked is None else self._charge(vehicle, rider, trip, *marked)
 
-    def _charge(self, vehicle: _Vehicle, rider: Rider, trip: Trip, priced: Priced) -> Decision:
+    def _charge(self, vehicle: _Vehicle, rider: Rider, trip: Trip, priced: Priced, flags: Flags) -> Decision:
         armed, run = vehicle.duty.armed, vehicle.run
         balance = max(0, rider.grant.total - rider.counters.spent)
         points, cash = self._due(vehicle, trip, priced, balance)
         fare = _fare(priced.yen, points, cash, armed.adults, armed.children)
         answers = run.boarded.get(rider.id) or run.unpriced.get(rider.id)
         seq = answers.seq if answers else 0
-        flags = Flags.NONE
-        for flag in priced.flags:
-            flags |= FLAGS[flag]
         if not points:
             kind, event, name = (Kind.PAID, Event.CASH_ONLY, _CASH) if cash else (Kind.FREE, Event.NOTHING_DUE, _FREE)
             return Decision(event, entry=_entry(vehicle, rider, kind, fare, priced.boarding, row=name, flags=flags, ref=seq))
@@ -743,18 +742,20 @@ class Simulation:
             Event.DUE, entry=_entry(vehicle, rider, Kind.PAID, fare, priced.boarding, row=_PROVEN, flags=flags, ref=seq, after=after)
         )
 
-    def _price(self, vehicle: _Vehicle, trip: Trip, boarding: str) -> Priced | None:
+    def _price(self, vehicle: _Vehicle, trip: Trip, boarding: str) -> _Marked | None:
         duty, prices = vehicle.duty, self._fares_of[id(vehicle)].prices
-        key = trip.id, duty.at, boarding, duty.armed, duty.service_day
+        armed = duty.armed
+        party = armed.adults, armed.children, armed.fare_yen, armed.ticket, armed.boarded_at  # hashed sooner than the whole
+        key = trip.id, duty.at, boarding, party, duty.service_day
         if key not in prices:
-            armed, day = duty.armed, date.fromordinal(_EPOCH_DAY + duty.service_day) if duty.service_day else None
+            day = date.fromordinal(_EPOCH_DAY + duty.service_day) if duty.service_day else None
             ride = Ride(
                 trip.route, trip.id, boarding or None, duty.stop or None, armed.adults, armed.children, armed.fare_yen, day, armed.ticket
             )
             price = price_ride(vehicle.tariff.table, vehicle.tariff.operator, ride)
             if len(prices) > _MOST_PRICES:
                 prices.clear()
-            prices[key] = price if isinstance(price, Priced) else None
+            prices[key] = (price, _flags(price)) if isinstance(price, Priced) else None
         return prices[key]
 
     def _due(self, vehicle: _Vehicle, trip: Trip, priced: Priced, balance: int) -> tuple[int, int]:
@@ -807,7 +808,7 @@ class Simulation:
             month.cash += fare.cash
             month.nominal += fare.nominal
             rider.booked += fare.points
-            month.recovered += bool(entry.flags & Flags.RECOVERED)
+            month.recovered += entry.flags is not Flags.NONE and Flags.RECOVERED in entry.flags
         elif entry.kind is Kind.FREE:
             month.free_rides += 1
             month.free_nominal += fare.nominal
@@ -898,6 +899,13 @@ def _restart(vehicle: _Vehicle) -> None:
     vehicle.note(Kind.BOOT)
 
 
+def _flags(priced: Priced) -> Flags:
+    flags = Flags.NONE
+    for flag in priced.flags:
+        flags |= FLAGS[flag]
+    return flags
+
+
 @lru_cache(maxsize=64)
 def _named(day: date) -> str:
     return f"{day:%Y-%m}"
@@ -908,6 +916,7 @@ def _fare(nominal: int, points: int, cash: int, adults: int, children: int) -> F
     return Fare(nominal, points, cash, adults, children)
 
 
+_ROWS = {event: row for (state, event), row in TABLE.items() if state is State.DECIDING}
 _DUE = step(State.DECIDING, Event.DUE).name
 _BOARDING = step(State.DECIDING, Event.BOARDING).name
 _CASH = step(State.DECIDING, Event.CASH_ONLY).name
