@@ -1,0 +1,255 @@
+"""A month's bill once more, from nothing but the sealed batches as they came (pure).
+
+Whoever doubts the books can have the same yen by another road. This file shares no code with the booking: it reads seals and entries with
+``ledger`` and does everything else again, in the most direct way there is, without postings, accounts, judgements or aggregates: all
+entries into memory, then one sum. It is slower and it knows less (no lines, no alarms). That is the point: where the two differ, one of
+them is wrong, and this one can be read in ten minutes.
+
+The signatures were checked when the batches came; who wants to check them again gives ``trusted``, which is asked for each batch.
+"""
+
+from bisect import bisect_right
+from calendar import monthrange
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import NamedTuple
+
+from ledger import batch as batches
+from ledger import seal
+from ledger.entry import Counters, Entry, Flags, Kind, Outcome
+
+_MOST = 2**31 - 1
+_NETWORK, _SATELLITES, _BATTERY, _CARRIED = 4, 3, 2, 1
+_SET_ONCE_MS = 1_500_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """As the bill's terms: local hours, days until final, yen per point, and when an operator's day begins."""
+
+    zone: tzinfo
+    provisional_at: time
+    final_after_days: int
+    yen_per_point: Callable[[date], int]
+    day_starts: time = time.min
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What the month comes to."""
+
+    rides: int
+    points: int
+    yen: int
+
+
+class _Came(NamedTuple):
+    at_ms: int
+    entry: Entry
+
+
+def recompute(
+    sealed: Iterable[tuple[int, bytes]],
+    operator: str,
+    month: tuple[int, int],
+    rules: Rules,
+    as_of_ms: int,
+    *,
+    trusted: Callable[[seal.Sealed], None] | None = None,
+) -> Sum:
+    """The sum of the bill of ``operator`` for ``month`` (year, month). ``sealed``: (received Unix ms, the message) of every batch.
+
+    Raises ``ledger.errors.MalformedSeal`` and ``MalformedBatch`` for what no city can have accepted, and what ``trusted`` raises.
+    """
+    came = _read(((at_ms, data) for at_ms, data in sealed if at_ms <= as_of_ms), trusted)
+    days = _days(came, rules)
+    rides = points = yen = 0
+    for day, at_ms, sign, some_points, some_yen in _sums(came, days, operator, rules):
+        shown = _morning(day, rules) <= as_of_ms
+        if shown and at_ms <= as_of_ms and _bill_of(day, at_ms, rules) == month:
+            rides, points, yen = rides + sign, points + sign * some_points, yen + sign * some_yen
+    return Sum(rides, points, yen)
+
+
+def _read(sealed: Iterable[tuple[int, bytes]], trusted: Callable[[seal.Sealed], None] | None) -> list[_Came]:
+    """Each entry once, as it first came."""
+    found: dict[tuple[int, int, int], _Came] = {}
+    for at_ms, data in sorted(sealed, key=lambda each: each[0]):
+        message = seal.parse(data, seal.Content.BATCH, batches.MAX_SEALED)
+        if trusted is not None:
+            trusted(message)
+        for _, _, entry in batches.opened(batches.unpack(message.payload)):
+            if isinstance(entry, Entry) and max(entry.fare.nominal, entry.fare.points, entry.fare.cash) <= _MOST:
+                found.setdefault((entry.device, entry.epoch, entry.seq), _Came(at_ms, entry))
+    return sorted(found.values(), key=lambda came: (came.at_ms, came.entry.device, came.entry.epoch, came.entry.seq))
+
+
+# --- what is owed -------------------------------------------------------------------------------------------------------------------------
+
+
+def _sums(
+    came: list[_Came], days: dict[tuple[int, int, int], int], operator: str, rules: Rules
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """(day, when known, +1 or −1, points, yen) of everything that was ever added or taken back."""
+    by_rider: dict[bytes, list[_Came]] = defaultdict(list)
+    for each in came:
+        medium = each.entry.medium
+        if medium is not None and not each.entry.flags & Flags.PRACTICE:
+            by_rider[medium.rider].append(each)
+    for own in by_rider.values():
+        for at_ms, sign, entry in _debits(own):
+            if entry.place.operator == operator:
+                day = days.get((entry.device, entry.epoch, entry.seq), entry.place.service_day)
+                fare = entry.fare
+                if fare.points:
+                    yield day, at_ms, sign, fare.points, fare.points * rules.yen_per_point(_date(day))
+                elif fare.nominal > fare.cash:
+                    yield day, at_ms, sign, 0, fare.nominal - fare.cash
+
+
+def _debits(own: list[_Came]) -> Iterator[tuple[int, int, Entry]]:
+    """(when, +1 or −1, entry) for one rider, in order of arrival."""
+    word: dict[tuple[int, int, int], _Came] = {}
+    for at_ms, entry in own:
+        if entry.kind in {Kind.PAID, Kind.FREE}:
+            yield at_ms, 1, entry
+        if entry.kind is Kind.RESOLVED and entry.outcome is not Outcome.NONE:
+            # A second word on the same debit is booked and taken back at once: it comes to nothing.
+            first = word.setdefault((entry.device, entry.epoch, entry.ref), _Came(at_ms, entry))
+            if first.entry is entry and entry.outcome is Outcome.PAID:
+                yield at_ms, 1, entry
+    for at_ms, entry in own:
+        if entry.kind is Kind.UNKNOWN:
+            proof = _proof(at_ms, entry, own)
+            said = word.get((entry.device, entry.epoch, entry.seq))
+            if proof and (said is None or proof < said.at_ms):
+                yield proof, 1, entry
+                if said is not None and said.entry.outcome is Outcome.PAID:
+                    yield said.at_ms, -1, entry
+
+
+def _proof(at_ms: int, unknown: Entry, own: list[_Came]) -> int:
+    """Since when a card was seen with our debit on it, and with nothing against it before; 0 for never."""
+    medium = unknown.medium
+    if medium is None or medium.before is None or medium.after is None:
+        return 0
+    start, ours = medium.before, medium.after.reg_block()
+    for_it: list[int] = []
+    against: list[int] = []
+    for seen_ms, entry in own:
+        for counters in _shown(entry):
+            if counters.reg_block() == ours:
+                for_it.append(seen_ms)
+            elif counters.regb == start.regb - 1 or _unmoved(counters, start, unknown, entry):
+                against.append(seen_ms)
+    if not for_it:
+        return 0
+    proof = max(at_ms, min(for_it))
+    return proof if not against or max(at_ms, min(against)) >= proof else 0
+
+
+def _unmoved(counters: Counters, start: Counters, unknown: Entry, entry: Entry) -> bool:
+    """The card stood as before the debit, and that was certainly later."""
+    below = (entry.device, entry.epoch) == (unknown.device, unknown.epoch) and entry.seq > unknown.seq
+    return counters.reg_block() == start.reg_block() and (counters.wcnt > start.wcnt or (below and counters.wcnt == start.wcnt))
+
+
+def _shown(entry: Entry) -> Iterator[Counters]:
+    medium = entry.medium
+    if medium is None or medium.before is None:
+        return
+    if entry.kind is not Kind.RESOLVED:
+        yield medium.before
+    if medium.after is not None and (entry.kind is Kind.PAID or (entry.kind is Kind.RESOLVED and entry.outcome is Outcome.PAID)):
+        yield medium.after
+
+
+# --- which month --------------------------------------------------------------------------------------------------------------------------
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
+def _morning(day: int, rules: Rules) -> float:
+    return datetime.combine(_date(day + 1), rules.provisional_at, rules.zone).timestamp() * 1000
+
+
+def _bill_of(day: int, at_ms: int, rules: Rules) -> tuple[int, int]:
+    """The first month, from that of the day on, whose bill was still open."""
+    ridden = _date(day)
+    year, month = ridden.year, ridden.month
+    while True:
+        last = date(year, month, monthrange(year, month)[1]) + timedelta(days=rules.final_after_days)
+        if at_ms < _morning((last - date(1970, 1, 1)).days, rules):
+            return year, month
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+
+
+def _days(came: list[_Came], rules: Rules) -> dict[tuple[int, int, int], int]:
+    """The service days of entries whose vehicle did not know the day."""
+    ledgers: dict[tuple[int, int], list[_Came]] = defaultdict(list)
+    for each in came:
+        ledgers[each.entry.device, each.entry.epoch].append(each)
+    return {
+        (device, epoch, seq): day
+        for (device, epoch), own in ledgers.items()
+        if any(not each.entry.place.service_day for each in own)
+        for seq, day in _undated(sorted(own, key=lambda each: each.entry.seq), rules)
+    }
+
+
+def _undated(own: list[_Came], rules: Rules) -> Iterator[tuple[int, int]]:
+    boots: dict[int, list[_Came]] = defaultdict(list)
+    for each in own:
+        boots[each.entry.when.boot].append(each)
+    sure = {boot: _offsets(entries, {_NETWORK, _SATELLITES}, 0) for boot, entries in boots.items()}
+    known = sorted(
+        (boot, each.entry.when.mono_ms + _nearest(sure[boot], each.entry.when.mono_ms))
+        for boot, entries in boots.items()
+        if sure[boot]
+        for each in entries
+    )
+    for boot, entries in boots.items():
+        before = max((ms for other, ms in known if other < boot), default=0)
+        after = min((ms for other, ms in known if other > boot), default=None)
+        times = _times(entries, sure[boot], before, after)
+        for each, ms in zip(entries, times, strict=True):
+            if not each.entry.place.service_day:
+                yield each.entry.seq, _local_day(ms, rules)
+
+
+def _times(entries: list[_Came], sure: list[tuple[int, int]], before: int, after: int | None) -> list[int]:
+    """When each was, or the earliest that it can have been."""
+    monos = [each.entry.when.mono_ms for each in entries]
+    if sure:
+        return [mono + _nearest(sure, mono) for mono in monos]
+    arrival = min(each.at_ms - each.entry.when.mono_ms for each in entries)
+    carried = [each.entry.when.utc_ms - each.entry.when.mono_ms for each in entries if each.entry.when.clock == _CARRIED]
+    floor = max([before - monos[0], *carried])
+    ceiling = arrival if after is None else min(arrival, after - monos[-1])
+    battery = _offsets(entries, {_BATTERY}, _SET_ONCE_MS)
+    if battery:
+        told = [mono + _nearest(battery, mono) for mono in monos]
+        if all(min(floor, ceiling) + mono <= ms <= ceiling + mono for mono, ms in zip(monos, told, strict=True)):
+            return told
+    return [min(floor, ceiling) + mono for mono in monos]
+
+
+def _offsets(entries: list[_Came], clocks: set[int], least_ms: int) -> list[tuple[int, int]]:
+    whens = [each.entry.when for each in entries]
+    return sorted((when.mono_ms, when.utc_ms - when.mono_ms) for when in whens if when.clock in clocks and when.utc_ms >= least_ms)
+
+
+def _nearest(offsets: list[tuple[int, int]], mono_ms: int) -> int:
+    at = bisect_right([mono for mono, _ in offsets], mono_ms)
+    around = offsets[max(0, at - 1) : at + 1]
+    return min(around, key=lambda pair: abs(pair[0] - mono_ms))[1]
+
+
+def _local_day(ms: int, rules: Rules) -> int:
+    local = datetime.fromtimestamp(ms / 1000, rules.zone)
+    day = (local.date() - date(1970, 1, 1)).days
+    return day - 1 if local.time() < rules.day_starts else day

@@ -1,0 +1,254 @@
+"""The bill from raw batches alone is the bill of the books, to the yen."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta, timezone
+from random import Random
+from typing import Protocol
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backoffice import raw
+from backoffice.bill import Bill, Month, Part, Terms, bill
+from backoffice.settle import days_of, movements, settle
+from backoffice.witness import Arrived
+from drivers.cards.purse import FULL, Counters, RegLog, compare
+from drivers.cards.purse import Outcome as Debit
+from drivers.devices.clock import ClockState
+from ledger import batch, seal
+from ledger.batch import Batch
+from ledger.chain import follow, genesis
+from ledger.codec import decode, encode
+from ledger.entry import Entry, Fare, Flags, Kind, Medium, Outcome, Place, When
+from ledger.errors import MalformedBatch, MalformedSeal
+from ledger.seal import Algorithm, Content, Sealed
+
+JAPAN = timezone(timedelta(hours=9))
+STARTS = time(3)
+SCHEME_CHANGES = date(2026, 12, 1)
+HOUR, DAY = 3_600_000, 86_400_000
+EPOCH_DAY = date(1970, 1, 1)
+
+
+def worth(day: date) -> int:
+    return 1 if day < SCHEME_CHANGES else 2
+
+
+TERMS = Terms(JAPAN, time(5), 14, worth)
+RULES = raw.Rules(JAPAN, time(5), 14, worth, STARTS)
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=JAPAN).timestamp() * 1000)
+
+
+def day_of(_: Entry, utc_ms: int) -> int:
+    local = datetime.fromtimestamp(utc_ms / 1000, JAPAN)
+    return (local.date() - EPOCH_DAY).days - (local.time() < STARTS)
+
+
+class Seeds(Protocol):
+    def seeds(self, small: int, full: int) -> Iterator[int]: ...
+
+
+class Stamp:
+    """A signer whose signatures nobody checks."""
+
+    algorithm = Algorithm.EDDSA
+    public = bytes(32)
+
+    def sign(self, message: bytes) -> bytes:
+        return bytes(64) if message else b""
+
+
+# --- a month as it may happen -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Vehicle:
+    device: int
+    operator: str
+    entries: list[bytes] = field(default_factory=list[bytes])
+    times: list[int] = field(default_factory=list[int])
+    unknown: dict[int, Entry] = field(default_factory=dict[int, Entry])
+    boot: int = 0
+    booted_ms: int = 0
+    clock: ClockState = ClockState.NTP
+
+
+@dataclass(slots=True)
+class World:
+    """Vehicles and cards from 25 October to 5 December; ``sent``: what the city got, and when."""
+
+    random: Random
+    taps: int
+    cards: dict[int, Counters] = field(default_factory=dict[int, Counters])
+    sent: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
+
+    def live(self) -> "World":
+        random = self.random
+        vehicles = [Vehicle(number, random.choice(["sanko", "north"])) for number in range(1, 4)]
+        begin, end = at("2026-10-25T00:00"), at("2026-12-05T00:00")
+        for now in sorted(random.randrange(begin, end) for _ in range(self.taps)):
+            self._tap(random.choice(vehicles), now)
+        for vehicle in vehicles:
+            self._send(vehicle)
+        random.shuffle(self.sent)
+        return self
+
+    def _tap(self, vehicle: Vehicle, now: int) -> None:
+        random = self.random
+        if vehicle.boot == 0 or random.random() < 0.2:
+            vehicle.boot, vehicle.booted_ms, vehicle.clock = vehicle.boot + 1, now, random.choice(list(ClockState))
+        elif random.random() < 0.1:
+            vehicle.clock = ClockState.GNSS
+        card = random.randrange(5)
+        purse = self.cards.setdefault(card, Counters(FULL, FULL, bytes(8), 20))
+        open_debit = vehicle.unknown.pop(card, None)
+        if open_debit is not None:
+            self._resolve(vehicle, card, open_debit, now)
+        points = random.choice([0, 100, 320])
+        after = Counters(purse.rega - points, purse.regb - 1, RegLog(vehicle.device, now // 1000 & 0xFFFFFFFF, 1).block(), purse.wcnt + 1)
+        kind = random.choice([Kind.PAID, Kind.PAID, Kind.FREE, Kind.UNKNOWN, Kind.OPEN, Kind.REFUSED])
+        written = after if points and kind in {Kind.PAID, Kind.UNKNOWN} else None
+        if kind is Kind.UNKNOWN and written is None:
+            return
+        cash = random.choice([0, 0, 100])
+        fare = Fare(points + cash if written else cash + random.choice([0, 200]), points if written else 0, cash, 1, 0)
+        entry = self._append(vehicle, kind, now, Medium(card.to_bytes(8, "big"), 2000, 1, bytes(8), purse, written), fare)
+        if kind is Kind.PAID and written:
+            self.cards[card] = after
+        if kind is Kind.UNKNOWN:
+            vehicle.unknown[card] = entry
+            if random.random() < 0.5:
+                self.cards[card] = after
+
+    def _resolve(self, vehicle: Vehicle, card: int, unknown: Entry, now: int) -> None:
+        medium = unknown.medium
+        assert medium is not None
+        assert medium.before is not None
+        assert medium.after is not None
+        found = compare(medium.before, medium.after, self.cards[card])
+        outcome = {Debit.DONE: Outcome.PAID, Debit.NOT_DONE: Outcome.UNPAID, Debit.OTHERS_NOT_OURS: Outcome.UNPAID}.get(found)
+        if outcome is None:
+            vehicle.unknown[card] = unknown
+            return
+        for _ in range(2 if self.random.random() < 0.05 else 1):
+            word = replace(unknown, kind=Kind.RESOLVED, outcome=outcome, ref=unknown.seq, seq=len(vehicle.entries) + 1)
+            self._keep(vehicle, word, now)
+
+    def _append(self, vehicle: Vehicle, kind: Kind, now: int, medium: Medium, fare: Fare) -> Entry:
+        clock = vehicle.clock
+        drift = self.random.choice([0, 15 * 60_000, -15 * 60_000]) if clock is ClockState.RTC else 0
+        told = {ClockState.UNSET: 0, ClockState.CARRIED: now - HOUR}.get(clock, now + drift)
+        entry = Entry(
+            kind,
+            When(vehicle.boot, now - vehicle.booted_ms, told, clock),
+            Place(vehicle.operator, service_day=day_of(_ANY, told) if told else 0),
+            medium,
+            fare,
+            flags=Flags.PRACTICE if self.random.random() < 0.03 and kind is not Kind.UNKNOWN and not medium.after else Flags.NONE,
+            device=vehicle.device,
+            epoch=1,
+            seq=len(vehicle.entries) + 1,
+        )
+        self._keep(vehicle, entry, now)
+        return entry
+
+    def _keep(self, vehicle: Vehicle, entry: Entry, now: int) -> None:
+        vehicle.entries.append(encode(entry))
+        vehicle.times.append(now)
+
+    def _send(self, vehicle: Vehicle) -> None:
+        """Every entry at least once, in cuts that overlap, up to fifty days late."""
+        count, hashes = len(vehicle.entries), [genesis(vehicle.device, 1)]
+        for data in vehicle.entries:
+            hashes.append(follow(hashes[-1], data))
+        first = 0
+        while first < count:
+            start, stop = max(0, first - self.random.randrange(3)), min(count, first + self.random.randrange(1, 12))
+            cut = Batch(vehicle.device, 1, start + 1, hashes[start], tuple(vehicle.entries[start:stop]), vehicle.times[stop - 1])
+            message = seal.seal(Stamp(), Content.BATCH, batch.pack(cut))
+            for _ in range(self.random.randrange(1, 3)):
+                self.sent.append((vehicle.times[stop - 1] + 1000 + int(50 * DAY * self.random.random() ** 4), message))
+            first = stop
+
+
+_ANY = Entry(Kind.BOOT, When(0, 0, 0, 0))
+
+
+# --- the two roads ------------------------------------------------------------------------------------------------------------------------
+
+
+def booked(sent: list[tuple[int, bytes]], operator: str, month: Month, as_of_ms: int) -> Bill:
+    came: dict[tuple[int, int, int], Arrived] = {}
+    riders: dict[bytes, list[Arrived]] = defaultdict(list)
+    for received_ms, message in sorted(sent, key=lambda each: each[0]):
+        if received_ms <= as_of_ms:
+            parts = batch.unpack(seal.parse(message, Content.BATCH, batch.MAX_SEALED).payload)
+            for seq, data in enumerate(parts.entries, parts.first_seq):
+                came.setdefault((parts.device, 1, seq), Arrived(decode(data, device=parts.device, epoch=1), received_ms))
+    for arrived in came.values():
+        if arrived.entry.medium:
+            riders[arrived.entry.medium.rider].append(arrived)
+    bookings = [booking for history in riders.values() for booking in settle(history).bookings]
+    days = {key: found.service_day for key, found in days_of(came.values(), day_of).items() if found.named}
+    return bill(operator, month, movements(operator, came.values(), bookings, days), TERMS, as_of_ms)
+
+
+def both_roads_agree(world: World, as_of_ms: int) -> int:
+    """Every month's bill of both operators is the same by both roads; the yen of all of them."""
+    total = 0
+    for operator in ("sanko", "north"):
+        for month in (Month(1970, 1), Month(2026, 10), Month(2026, 11), Month(2026, 12), Month(2027, 1)):
+            by_books = booked(world.sent, operator, month, as_of_ms)
+            by_raw = raw.recompute(world.sent, operator, (month.year, month.month), RULES, as_of_ms)
+            assert (by_books.rides, by_books.points, by_books.yen) == (by_raw.rides, by_raw.points, by_raw.yen), (operator, month)
+            total += by_raw.yen
+    return total
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 25), st.integers(at("2026-11-01T00:00"), at("2027-02-20T00:00")))
+def test_the_raw_batches_give_the_same_yen_as_the_books(random: Random, taps: int, as_of_ms: int) -> None:
+    both_roads_agree(World(random, taps).live(), as_of_ms)
+
+
+@pytest.mark.prove
+def test_a_busy_month_with_every_mistake_gives_the_same_yen_by_both_roads(proof: Seeds) -> None:
+    for seed in proof.seeds(small=2, full=400):
+        assert both_roads_agree(World(Random(seed), 250).live(), at("2027-02-20T00:00")) > 0
+
+
+def test_a_batch_that_comes_three_times_counts_once() -> None:
+    world = World(Random(5), 60).live()
+    once = raw.recompute(world.sent, "sanko", (2026, 11), RULES, at("2027-02-20T00:00"))
+    thrice = [(received_ms + later, message) for received_ms, message in world.sent for later in (0, 60 * DAY, 70 * DAY)]
+    assert raw.recompute(thrice, "sanko", (2026, 11), RULES, at("2027-02-20T00:00")) == once
+
+
+def test_who_wants_to_check_the_seals_again_is_asked_for_each() -> None:
+    world = World(Random(5), 20).live()
+    asked: list[Sealed] = []
+    raw.recompute(world.sent, "sanko", (2026, 11), RULES, at("2027-02-20T00:00"), trusted=asked.append)
+    assert len(asked) == len(world.sent)
+
+
+def test_what_no_city_can_have_accepted_is_refused() -> None:
+    with pytest.raises(MalformedSeal):
+        raw.recompute([(1, b"nothing")], "sanko", (2026, 11), RULES, at("2027-02-20T00:00"))
+    with pytest.raises(MalformedBatch):
+        raw.recompute([(1, seal.seal(Stamp(), Content.BATCH, b"nothing"))], "sanko", (2026, 11), RULES, at("2027-02-20T00:00"))
+
+
+def test_the_made_up_months_have_every_kind_of_line_and_late_months() -> None:
+    told = [
+        booked(world.sent, operator, Month(2026, month), at("2027-02-20T00:00"))
+        for world in [World(Random(seed), 150).live() for seed in range(3)]
+        for operator in ("sanko", "north")
+        for month in (10, 11, 12)
+    ]
+    assert {line.part for each in told for line in each.lines} == set(Part)
+    assert any(line.month != each.month for each in told for line in each.lines)
