@@ -5,11 +5,14 @@ room, ``NotStored`` when the store failed and the request is proven not to be th
 known.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.chain import Head
-from ledger.entry import Entry, Intent, Kind, When
+from ledger.entry import Entry, Intent, Kind, Versions, When
+from ledger.notes import Loss
+from ledger.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,14 @@ class Space:
     def low(self) -> bool:
         """No new ride may begin."""
         return self.free < self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The city's newest word: it has every entry up to ``head`` durably. ``issued_ms``: when it said so, Unix ms by its own clock."""
+
+    head: Head
+    issued_ms: int
 
 
 class Book(Protocol):
@@ -109,4 +120,33 @@ class Book(Protocol):
 
     def space(self) -> Space:
         """Room left."""
+        ...
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Take in what the city has signed; one of another ledger, or an older one, changes nothing.
+
+        Raises ``StoreRolledBack`` when the city has other entries under these numbers, or more than there are: an old image or a copy.
+        From then on every call raises ``StoreLost``, until ``renew``.
+        """
+        ...
+
+    def acknowledged(self) -> Acknowledged | None:
+        """What the city has, as far as it was taken in."""
+        ...
+
+    def forget(self, before_ms: int) -> int:
+        """Delete some of the oldest entries and return how many; call again until 0.
+
+        Only what the city has, what happened before ``before_ms`` (Unix ms), and what nobody here will ask for again. The chain then begins
+        where they ended.
+        """
+        ...
+
+    def renew(self, epoch: int, when: When, versions: Versions, tell: Callable[[Loss], None]) -> None:
+        """Set this ledger aside and go on in a new one of the epoch ``epoch``, a number that this device never had.
+
+        The new ledger begins with an EPOCH entry. Then come the entries that say which shift and trip goes on, and UNKNOWN for each debit
+        that was open. ``tell`` is given what cannot be sent any more, perhaps twice, and must keep it durably. May be called again after
+        any failure.
+        """
         ...
