@@ -8,7 +8,7 @@ from random import Random
 from typing import Protocol
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backoffice import raw
@@ -211,6 +211,7 @@ def both_roads_agree(world: World, as_of_ms: int) -> int:
     return total
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.randoms(use_true_random=False), st.integers(1, 25), st.integers(at("2026-11-01T00:00"), at("2027-02-20T00:00")))
 def test_the_raw_batches_give_the_same_yen_as_the_books(random: Random, taps: int, as_of_ms: int) -> None:
     both_roads_agree(World(random, taps).live(), as_of_ms)
