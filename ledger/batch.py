@@ -34,7 +34,7 @@ MAX_SEALED = 64 * 1024
 MAX_PAYLOAD = MAX_SEALED - OVERHEAD
 MAX_BYTES = 1024 * 1024
 MAX_ENTRIES = 1000
-LEVEL = 9
+LEVEL = 6
 UNREADABLE = 0  # the kind, in totals, of entries that cannot be decoded
 
 _SHAPE = (int, int, int, int, int, bytes, bytes, int, tuple, bytes, tuple)
