@@ -23,6 +23,7 @@ from ledger.entry import Counters, Entry, Flags, Kind, Outcome
 _MOST = 2**31 - 1
 _NETWORK, _SATELLITES, _BATTERY, _CARRIED = 4, 3, 2, 1
 _SET_ONCE_MS = 1_500_000_000_000
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _read(sealed: Iterable[tuple[int, bytes]], trusted: Callable[[seal.Sealed], 
 
 
 def _sums(
-    came: list[_Came], days: dict[tuple[int, int, int], int], operator: str, rules: Rules
+    came: list[_Came], days: dict[tuple[int, int, int], tuple[int, int]], operator: str, rules: Rules
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """(day, when known, +1 or −1, points, yen) of everything that was ever added or taken back."""
     by_rider: dict[bytes, list[_Came]] = defaultdict(list)
@@ -101,12 +102,12 @@ def _sums(
     for own in by_rider.values():
         for at_ms, sign, entry in _debits(own):
             if entry.place.operator == operator:
-                day = days.get((entry.device, entry.epoch, entry.seq), entry.place.service_day)
-                fare = entry.fare
+                day, fixed_ms = days.get((entry.device, entry.epoch, entry.seq), (entry.place.service_day, 0))
+                known_ms, fare = max(at_ms, fixed_ms), entry.fare
                 if fare.points:
-                    yield day, at_ms, sign, fare.points, fare.points * rules.yen_per_point(_date(day))
+                    yield day, known_ms, sign, fare.points, fare.points * rules.yen_per_point(_date(day))
                 elif fare.nominal > fare.cash:
-                    yield day, at_ms, sign, 0, fare.nominal - fare.cash
+                    yield day, known_ms, sign, 0, fare.nominal - fare.cash
 
 
 def _debits(own: list[_Came]) -> Iterator[tuple[int, int, Entry]]:
@@ -188,17 +189,20 @@ def _bill_of(day: int, at_ms: int, rules: Rules) -> tuple[int, int]:
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)
 
 
-def _days(came: list[_Came], rules: Rules) -> dict[tuple[int, int, int], int]:
-    """The service days of entries whose vehicle did not know the day."""
+def _days(came: list[_Came], rules: Rules) -> dict[tuple[int, int, int], tuple[int, int]]:
+    """The service days of entries whose vehicle did not know the day, from what came within a day after them, and when that was."""
     ledgers: dict[tuple[int, int], list[_Came]] = defaultdict(list)
     for each in came:
         ledgers[each.entry.device, each.entry.epoch].append(each)
-    return {
-        (device, epoch, seq): day
-        for (device, epoch), own in ledgers.items()
-        if any(not each.entry.place.service_day for each in own)
-        for seq, day in _undated(sorted(own, key=lambda each: each.entry.seq), rules)
-    }
+    found: dict[tuple[int, int, int], tuple[int, int]] = {}
+    for (device, epoch), own in ledgers.items():
+        own.sort(key=lambda each: each.entry.seq)
+        for came_ms in {each.at_ms for each in own if not each.entry.place.service_day}:
+            fixed_ms = came_ms + _DAY_MS
+            told = dict(_undated([each for each in own if each.at_ms <= fixed_ms], rules))
+            mine = (each.entry.seq for each in own if each.at_ms == came_ms and not each.entry.place.service_day)
+            found.update(((device, epoch, seq), (told[seq], fixed_ms)) for seq in mine)
+    return found
 
 
 def _undated(own: list[_Came], rules: Rules) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ stories contradict each other nothing is turned round: there is an alarm, and wh
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -18,13 +18,24 @@ from typing import NamedTuple
 
 from backoffice.bill import Movement
 from backoffice.book import Posting, concluded, owed_to, postings_of, taken_back, turn_of
-from backoffice.clock_repair import Repaired, Stamp, repair
+from backoffice.clock_repair import Stamp, repair
 from backoffice.witness import Arrived, Judgement, Key, Verdict, account, impossible, in_order, judge, key_of, resolved_again
 from drivers.cards.purse import Counters
 from ledger.entry import Entry
 
 CONCLUDED = 1
 """The turn of what the city books by itself."""
+
+
+DATED_AFTER_MS = 24 * 3_600_000
+"""How long after an entry without a day the city waits for what tells it; then the day is fixed, or closed bills would change."""
+
+
+class Dated(NamedTuple):
+    """The day found for an entry whose vehicle did not know it, and from when it is fixed (Unix ms): it is billed from then on."""
+
+    service_day: int
+    since_ms: int
 
 
 class Booking(NamedTuple):
@@ -82,36 +93,47 @@ def settle(history: Iterable[Arrived]) -> Settled:
     return Settled(tuple(bookings), tuple(_alarms(story, judgements, again)), tuple(judgements))
 
 
-def days_of(entries: Iterable[Arrived], day_of: Callable[[Entry, int], int]) -> dict[Key, Repaired]:
-    """The repaired times of all ``entries`` of some ledgers (complete ledgers, or complete boots). ``day_of``: the operator's day of a
-    time in Unix ms, for an entry.
+def days_of(entries: Iterable[Arrived], day_of: Callable[[Entry, int], int]) -> dict[Key, Dated]:
+    """The days of those ``entries`` whose vehicle did not know the day. All that came of a ledger, or at least whole boots and what lies
+    beside them. ``day_of``: the operator's day of a time in Unix ms, for an entry.
     """
     ledgers: dict[tuple[int, int], list[Arrived]] = defaultdict(list)
-    for arrived in entries:
+    for arrived in in_order(entries):
         ledgers[arrived.entry.device, arrived.entry.epoch].append(arrived)
-    found: dict[Key, Repaired] = {}
+    found: dict[Key, Dated] = {}
     for (device, epoch), own in ledgers.items():
-        whose: Callable[[int], int] = partial(day_of, own[0].entry)
         stamps = [Stamp(entry.seq, entry.when, entry.place.service_day, at_ms) for entry, at_ms in own]
-        repaired = repair(stamps, whose)
-        found |= {Key(device, epoch, each.seq): each for each in repaired}
+        found |= {Key(device, epoch, seq): dated for seq, dated in dated_by(stamps, partial(day_of, own[0].entry)).items()}
     return found
 
 
-def movements(operator: str, entries: Iterable[Arrived], bookings: Iterable[Booking], days: Mapping[Key, int]) -> Iterator[Movement]:
-    """What moved for ``operator``: by its entries (each once), and by the city's bookings. ``days``: repaired days, where they differ."""
+def dated_by(stamps: Sequence[Stamp], day_of: Callable[[int], int]) -> dict[int, Dated]:
+    """The days, by seq, of those entries of one ledger that have none."""
+    found: dict[int, Dated] = {}
+    for came_ms in sorted({stamp.received_ms for stamp in stamps if not stamp.service_day}):
+        until = came_ms + DATED_AFTER_MS
+        mine = {stamp.seq for stamp in stamps if not stamp.service_day and stamp.received_ms == came_ms}
+        repaired = repair([stamp for stamp in stamps if stamp.received_ms <= until], day_of)
+        found |= {each.seq: Dated(each.service_day, until) for each in repaired if each.seq in mine}
+    return found
+
+
+def movements(operator: str, entries: Iterable[Arrived], bookings: Iterable[Booking], days: Mapping[Key, Dated]) -> Iterator[Movement]:
+    """What moved for ``operator``: by its entries (each once), and by the city's bookings. ``days``: of entries without a day."""
     for entry, at_ms in in_order(entries):
         if entry.place.operator == operator:
-            day = days.get(key_of(entry), entry.place.service_day)
+            day, since_ms = days.get(key_of(entry), (entry.place.service_day, 0))
             for posting in postings_of(entry):
-                yield Movement(day, at_ms, posting.kind, 0, posting.amount)
-    own = _accounts(operator)
+                yield Movement(day, max(at_ms, since_ms), posting.kind, 0, posting.amount)
+    own = accounts_of(operator)
     for key, posting, signed_day, at_ms, _ in bookings:
         if posting.debit in own or posting.credit in own:
-            yield Movement(days.get(key, signed_day), at_ms, posting.kind, turn_of(posting.leg), posting.amount)
+            day, since_ms = days.get(key, (signed_day, 0))
+            yield Movement(day, max(at_ms, since_ms), posting.kind, turn_of(posting.leg), posting.amount)
 
 
-def _accounts(operator: str) -> frozenset[str]:
+def accounts_of(operator: str) -> frozenset[str]:
+    """All accounts of one operator."""
     owed = owed_to(operator)
     stem = owed.removesuffix("points")
     return frozenset({owed, stem + "free", stem + "cash"})

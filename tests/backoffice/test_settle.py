@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backoffice.book import balances, owed_to, postings_of
-from backoffice.settle import Settled, Trouble, days_of, settle
+from backoffice.settle import DATED_AFTER_MS, Dated, Settled, Trouble, days_of, settle
 from backoffice.witness import Arrived, Key
 from drivers.cards.purse import FULL, Counters, RegLog
 from drivers.devices.clock import ClockState
@@ -86,7 +86,7 @@ def test_settling_again_after_more_has_come_never_unsays_what_was_booked(told: l
     assert len({(booking.key, booking.posting.leg) for booking in after.bookings}) == len(after.bookings)
 
 
-def test_times_are_repaired_ledger_by_ledger() -> None:
+def test_days_are_found_ledger_by_ledger() -> None:
     good = replace(SEEN, when=When(1, 60_000, 1_790_000_060_000, ClockState.NTP))
     unset = replace(SEEN, seq=2, place=Place(operator="sanko"), when=When(1, 0, 0, ClockState.UNSET))
     elsewhere = replace(unset, device=7)
@@ -94,5 +94,14 @@ def test_times_are_repaired_ledger_by_ledger() -> None:
         [Arrived(good, 1_790_000_100_000), Arrived(unset, 1_790_000_100_000), Arrived(elsewhere, 1_790_000_100_000)],
         lambda _, ms: ms // 86_400_000,
     )
-    assert (days[Key(2, 1, 2)].earliest_ms, days[Key(2, 1, 2)].named) == (1_790_000_000_000, True)
-    assert days[Key(7, 1, 2)].earliest_ms == 0
+    assert days == {Key(2, 1, 2): Dated(20_717, 1_790_086_500_000), Key(7, 1, 2): Dated(0, 1_790_086_500_000)}
+
+
+def test_a_day_is_fixed_a_day_after_the_entry_came_whatever_tells_it_later() -> None:
+    unset = replace(SEEN, seq=2, place=Place(operator="sanko"), when=When(1, 0, 0, ClockState.UNSET))
+    good = replace(SEEN, when=When(1, 60_000, 1_790_000_060_000, ClockState.NTP))
+    came_ms = 1_790_000_100_000
+    in_time = [Arrived(unset, came_ms), Arrived(good, came_ms + DATED_AFTER_MS)]
+    too_late = [Arrived(unset, came_ms), Arrived(good, came_ms + DATED_AFTER_MS + 1)]
+    assert days_of(in_time, lambda _, ms: ms // 86_400_000)[Key(2, 1, 2)].service_day == 20_717
+    assert days_of(too_late, lambda _, ms: ms // 86_400_000)[Key(2, 1, 2)].service_day == 0
