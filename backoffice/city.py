@@ -26,10 +26,11 @@ from typing import Protocol
 from backoffice import keys
 from backoffice.keys import Admission, DeviceKey, Doubt, KeyBook
 from ledger import batch as batches
-from ledger import notes, receipt, seal
+from ledger import notes, package, receipt, seal
 from ledger.batch import Batch
 from ledger.errors import MalformedBatch, MalformedNote, MalformedSeal
 from ledger.notes import Heartbeat, Loss
+from ledger.package import Package
 from ledger.receipt import Receipt
 from ledger.seal import Algorithm, BadSignature, Checker, Content, Sealed, Signer
 
@@ -101,11 +102,11 @@ class Books(KeyBook, Protocol):
         """Whether entry ``seq`` is stored with these 16 first bytes of its SHA-256."""
         ...
 
-    def heard(self, beat: Heartbeat, kid: bytes, received_ms: int) -> None:
+    def heard(self, beat: Heartbeat, received_ms: int) -> None:
         """Keep a heartbeat."""
         ...
 
-    def lost(self, loss: Loss, sealed: bytes, kid: bytes, received_ms: int) -> None:
+    def lost(self, loss: Loss, sealed: bytes, kid: bytes, received_ms: int) -> object:
         """Keep the report of a lost ledger, and close the holes that it names."""
         ...
 
@@ -113,12 +114,16 @@ class Books(KeyBook, Protocol):
         """What people call the device."""
         ...
 
-    def offers(self, now_ms: int) -> Sequence[Offer]:
-        """The packages in force or to come."""
+    def offers(self) -> Sequence[Offer]:
+        """All packages, of each kind the newest last."""
         ...
 
     def package(self, digest: bytes) -> bytes | None:
         """A sealed package."""
+        ...
+
+    def offer(self, package: Package, sealed: bytes, now_ms: int) -> bool:
+        """Put a sealed package on the list; False when it is there already."""
         ...
 
     def alarm(self, kind: str, place: tuple[int, int, int], sentence: str, at_ms: int) -> None:
@@ -192,7 +197,7 @@ class City:
             raise _refusal(Reason.MALFORMED, "The heartbeat names a software version with a NUL in it.", key)
         self._ask_present_key(key, beat.device)
         now_ms = self._now_ms()
-        self.books.heard(beat, sealed.kid, now_ms)
+        self.books.heard(beat, now_ms)
         return self._receipt(beat.device, beat.epoch, self.books.stored(beat.device, beat.epoch), now_ms)
 
     def loss(self, data: bytes) -> bytes:
@@ -247,8 +252,23 @@ class City:
     # --- down ---------------------------------------------------------------------------------------------------------------------------
 
     def offers(self) -> Sequence[Offer]:
-        """The packages in force or to come. Raises ``BooksAway``."""
-        return self.books.offers(self._now_ms())
+        """All packages, of each kind the newest last. Raises ``BooksAway``."""
+        return self.books.offers()
+
+    def offer(self, data: bytes) -> tuple[Package, bool]:
+        """Put a package that the city sealed on the list; False beside it when it was there. Raises ``Refused`` and ``BooksAway``."""
+        try:
+            sealed = seal.parse(data, Content.PACKAGE, package.MAX_SEALED)
+            signer = next((signer for signer in self._signers if seal.key_id(signer.public) == sealed.kid), None)
+            if signer is None:
+                raise _refusal(Reason.UNKNOWN_KEY, "The package was signed with another key than the city's; sign it again.")
+            seal.check(sealed, self._checker, signer.public)
+            found = package.decode(sealed.payload)
+        except (MalformedSeal, package.MalformedPackage) as error:
+            raise _refusal(Reason.MALFORMED, str(error)) from error
+        except BadSignature as error:
+            raise _refusal(Reason.BAD_SIGNATURE, "The signature of the package does not fit the city's key.") from error
+        return found, self.books.offer(found, data, self._now_ms())
 
     def package(self, digest: bytes) -> bytes:
         """A sealed package. Raises ``Refused`` and ``BooksAway``."""

@@ -8,8 +8,8 @@ then be judged as on the day they were made. So a key has three marks, each a pl
 ``revoked``  the first entry that nobody believes, because a thief may have the key. What lies before stays good.
 
 Marks are set once. No function here, and no statement of the key book, takes one away or moves a revocation back: a device that is enrolled
-again gets *another* key, and a public key that was ever known is refused for ever. A key that a revoked key announces inherits the
-revocation, or a thief could announce his own below the mark and go on with that.
+again gets *another* key, and a public key that was ever known is refused for ever. A key that is announced inherits the end
+and the revocation of the one that announces it, or a thief could announce his own in a hole below the mark and go on with that.
 
 **Epochs have no order of their own** (a terminal draws them at random). Their order here is the order in which the city first heard of
 them, and one it never heard of is the newest. For a revocation that errs on the side of refusing.
@@ -125,7 +125,7 @@ def announced(entry: Entry, by: DeviceKey, now_ms: int) -> DeviceKey:
     if algorithm is None:
         raise NoKey(f"names an algorithm that is none of {', '.join(WORDS.values())}")
     public = public_key(algorithm, text)
-    return DeviceKey(key_id(public), by.device, algorithm, public, Place(entry.epoch, entry.seq + 1), None, by.revoked, now_ms)
+    return DeviceKey(key_id(public), by.device, algorithm, public, Place(entry.epoch, entry.seq + 1), by.until, by.revoked, now_ms)
 
 
 def public_key(algorithm: Algorithm, text: str) -> bytes:
@@ -209,6 +209,23 @@ def admission(code: OneTimeCode | None, same_key: DeviceKey | None, now_ms: int)
     return Admission.AGAIN if again else Admission.REFUSE
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One terminal. ``contact_ms``: when anything last came from it."""
+
+    id: int
+    name: str
+    operator: str
+    created_ms: int
+    revoked_ms: int | None
+    keys: tuple[DeviceKey, ...]
+    contact_ms: int | None
+
+
+class NameTaken(ValueError):
+    """The device, or its name, is another one's; the message is a sentence."""
+
+
 class KeyBook(Protocol):
     """Where devices and their keys are written down. Nothing in it is ever unsaid."""
 
@@ -228,6 +245,30 @@ class KeyBook(Protocol):
 
     def succeed(self, old: DeviceKey, new: DeviceKey) -> bool:
         """Write down ``new``, and ``new.since`` as the end of ``old`` unless that has one; False when ``new`` is another known key."""
+        ...
+
+
+class DeviceBook(KeyBook, Protocol):
+    """What a clerk does with devices."""
+
+    def add_device(self, device: int, name: str, operator: str, now_ms: int) -> None:
+        """A new device, or the same again. Raises ``NameTaken``."""
+        ...
+
+    def give_code(self, device: int, digest: bytes, now_ms: int, expires_ms: int) -> None:
+        """Remember a code for ``device`` by its hash; an older one that nobody used is closed."""
+        ...
+
+    def revoke(self, device: int, place: Place | None, now_ms: int) -> Place:
+        """Believe nothing that the device's keys sign from ``place`` on (None: from what the city lacks); where that is."""
+        ...
+
+    def devices(self) -> tuple[Device, ...]:
+        """All devices, by name."""
+        ...
+
+    def find(self, name: str) -> int | None:
+        """The device that people call ``name``."""
         ...
 
 

@@ -5,6 +5,7 @@ are relative to the file that names them. A database URL without a password in i
 (``~/.pgpass``, the service file); a secret does not belong into this file.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -75,6 +76,11 @@ def read(data: bytes, name: str, folder: Path) -> Settings:
         root.fault("listen.workers", "is more than 1, but SQLite has one writer; name a PostgreSQL database or write 1.")
     source.finish()
     return settings
+
+
+def shown(settings: Settings) -> str:
+    """The database's URL without a password."""
+    return re.sub(r"(//[^/@]*?):[^@/]*@", r"\1:***@", settings.database)
 
 
 def with_listen(settings: Settings, host: str | None, port: int | None) -> Settings:

@@ -51,6 +51,12 @@ CONTENTS = (
         },
     ),
     _Chapter(
+        "In the city's office",
+        {
+            "backoffice": "receive what the vehicles send; enrol, revoke, report, bill",
+        },
+    ),
+    _Chapter(
         "In the workshop",
         {
             "reader": "qualify a reader and a card against the twin",
