@@ -182,8 +182,8 @@ class OperatorMonth:
 class Books(Protocol):
     """The city's books, read only. Every method may raise ``backoffice.city.BooksAway``."""
 
-    def vehicles(self, now_ms: int, today: date, fraction_ms: int) -> tuple[Vehicle, ...]:
-        """Every terminal there ever was. ``fraction_ms``: how much of ``today`` is over."""
+    def vehicles(self, now_ms: int, today: date) -> tuple[Vehicle, ...]:
+        """Every terminal there ever was. ``today``: the day of ``now_ms`` in the town."""
         ...
 
     def gaps(self) -> Gaps: ...

@@ -51,8 +51,8 @@ class MadeUpBooks:
     dark: bool = False
     whole: bool = False
 
-    def vehicles(self, now_ms: int, today: date, fraction_ms: int) -> tuple[Vehicle, ...]:
-        del now_ms, today, fraction_ms
+    def vehicles(self, now_ms: int, today: date) -> tuple[Vehicle, ...]:
+        del now_ms, today
         self._open()
         if self.whole:
             return tuple(_vehicle(number, taps=40 - number) for number in range(1, 6))
@@ -93,7 +93,7 @@ class MadeUpBooks:
                 Sort.ALARM, "conflict", "港09", 2, 78, NOW_MS - 2 * _HOUR, "Entry 78 is here with other content; the first one stands."
             ),
             Trouble(Sort.REJECT, "malformed", "港05", 1, 3_310, NOW_MS - 5 * _HOUR, "Field 4 of the entry is no whole number."),
-            Trouble(Sort.HELD, "reference", "港02", 1, 8_450, NOW_MS - 40 * _MINUTE, "The entry points at 8420, which is not here yet."),
+            Trouble(Sort.HELD, "later", "港02", 1, 8_450, NOW_MS - 40 * _MINUTE, "Version 2 of an entry."),
         )
         return Troubles(found[:limit], len(found))
 

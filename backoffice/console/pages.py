@@ -238,7 +238,7 @@ class Console:
 
     async def _vehicles(self, call: _Call) -> Response:
         now = self._now()
-        vehicles = await run_in_threadpool(self.desk.books.vehicles, now.unix_ms, now.today, now.fraction_ms)
+        vehicles = await run_in_threadpool(self.desk.books.vehicles, now.unix_ms, now.today)
         return self._page(call, views.vehicles_page(vehicles, self.desk.rules, now, call.say))
 
     async def _troubles(self, call: _Call) -> Response:

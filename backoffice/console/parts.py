@@ -167,17 +167,6 @@ class Now:
     def __post_init__(self) -> None:
         object.__setattr__(self, "today", self.local(self.unix_ms).date())
 
-    @property
-    def service_day(self) -> int:
-        """Today as a ledger writes it: days since 1970-01-01."""
-        return (self.today - _EPOCH.date()).days
-
-    @property
-    def fraction_ms(self) -> int:
-        """How much of today is over."""
-        at = self.local(self.unix_ms)
-        return round((at - at.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * 1000)
-
     def local(self, unix_ms: int) -> datetime:
         """A Unix time in the town's zone."""
         return (_EPOCH + timedelta(milliseconds=unix_ms)).astimezone(self.zone)

@@ -248,7 +248,8 @@ def troubles_page(troubles: Troubles, now: Now, say: Say) -> Page:
 
 
 def _trouble_section(sort: Sort, code: str, troubles: Sequence[Trouble], now: Now, say: Say) -> Section:
-    name = f"trouble.{code}" if say.has(f"trouble.{code}.title") else f"trouble.other_{sort.value}"
+    known = code.replace(" ", "-")
+    name = f"trouble.{known}" if say.has(f"trouble.{known}.title") else f"trouble.other_{sort.value}"
     columns = (
         Column(say("troubles.vehicle"), header=True),
         Column(say("troubles.entry"), number=True),
@@ -260,7 +261,7 @@ def _trouble_section(sort: Sort, code: str, troubles: Sequence[Trouble], now: No
     )
     heading = say(f"{name}.title")
     return Section(
-        f"{sort.value}-{code}",
+        f"{sort.value}-{known}",
         heading,
         State(_URGENCY[sort], say(f"troubles.{sort.value}", count=len(troubles))),
         (say(f"{name}.means"),),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backoffice import receive, settle
 from backoffice.console import door, made_up, views, words
 from backoffice.console.facts import Books, Reading, Rider, Sort, Trouble, Troubles, Vehicle
 from backoffice.console.parts import Level, Now, Page, Section, State
@@ -32,7 +33,7 @@ def say(request: pytest.FixtureRequest) -> Say:
 
 
 def fleet(books: Books) -> tuple[Vehicle, ...]:
-    return books.vehicles(NOW.unix_ms, NOW.today, NOW.fraction_ms)
+    return books.vehicles(NOW.unix_ms, NOW.today)
 
 
 def every_page(books: Books, say: Say) -> list[Page]:
@@ -82,6 +83,11 @@ def test_every_reason_of_a_loss_part_of_a_self_test_and_outcome_of_a_ride_has_a_
     assert all(say.has(name) for name, _ in views._OUTCOMES.values())
     assert all(say.has(f"ill.{ill.value}.{part}") for ill in Ill for part in ("word", "do"))
     assert set(views._ILLS) == set(Ill)
+
+
+def test_every_code_of_the_quarantine_and_every_alarm_has_words_of_its_own(say: Say) -> None:
+    codes = {receive.MALFORMED, receive.MISPLACED, receive.IMPOSSIBLE, receive.LATER, receive.CONFLICT, "chain", "key"}
+    assert all(say.has(f"trouble.{code}.title") for code in codes | {trouble.value.replace(" ", "-") for trouble in settle.Trouble})
 
 
 def test_every_trouble_with_a_name_also_says_what_it_means_and_what_to_do(say: Say) -> None:
@@ -193,7 +199,7 @@ def test_a_day_without_anything_wrong_says_so_on_each_page_and_draws_no_empty_ta
 
 def test_troubles_of_one_kind_stand_together_alarms_first_with_what_to_do(say: Say) -> None:
     page = views.troubles_page(BOOKS.troubles(100), NOW, say)
-    assert [section.name for section in page.sections] == ["alarm-conflict", "reject-malformed", "held-reference"]
+    assert [section.name for section in page.sections] == ["alarm-conflict", "reject-malformed", "held-later"]
     assert all(section.to_do for section in page.sections)
     assert page.sections[0].heading == say("trouble.conflict.title")
 

@@ -1,0 +1,324 @@
+"""The clerks' pages in a real Chromium, judged by axe-core, and walked by keyboard alone: nothing here was written by us but the pages.
+
+One browser, a server on loopback, a made-up town. Without Chromium the tests say aloud that they were skipped; ``--prove`` fails instead,
+and looks at every page in each language at both widths, where a quick run takes one width for each language. axe-core tries every rule it
+has up to WCAG 2.2 AA, its best practices, and contrast by the stricter AAA.
+"""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from backoffice.console import door, made_up
+from backoffice.console.pages import Bill, Desk, console_router
+from backoffice.health import Rules
+
+WORD_OF_SATO = "correct horse battery staple"
+LANGUAGES = {"ja": "ja-JP", "en": "en-GB"}
+WIDE, NARROW = 1280, 320
+PLACES = ("/console/", "/console/troubles", "/console/gaps", "/console/card", "/console/months")
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+MORE_RULES = {"color-contrast-enhanced": {"enabled": True}, "target-size": {"enabled": True}}
+FOCUSED = """() => {
+  const it = document.activeElement;
+  const style = getComputedStyle(it);
+  const box = it.getBoundingClientRect();
+  return {tag: it.tagName, text: (it.innerText || it.id || '').trim(), href: it.getAttribute('href') || '', top: box.top, left: box.left,
+          seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2, inside: box.right <= innerWidth + 1 && box.width > 0};
+}"""
+REACHABLE = (
+    """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden])')].map(it => (it.innerText || it.id || '').trim())"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A server with the pages, and a browser to see them."""
+
+    browser: Any
+    address: str
+    whole: str
+
+
+class Served:
+    """The pages of one desk on a port of loopback, in a thread."""
+
+    def __init__(self, books: made_up.MadeUpBooks) -> None:
+        import uvicorn
+        from fastapi import FastAPI
+
+        clerks = door.read_clerks(f"sato {WORD_OF_SATO}\n")
+        desk = Desk(books, clerks, bytes(32), made_up.rider_of, lambda: made_up.NOW_MS, made_up.ZONE, lambda _: None, Rules(), _bill)
+        city = FastAPI()
+        city.include_router(console_router(desk))
+        self._server = uvicorn.Server(uvicorn.Config(city, host="127.0.0.1", port=0, log_config=None, ws="none"))
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        until = time.monotonic() + 20
+        while not self._server.started:
+            assert time.monotonic() < until
+            assert self._thread.is_alive()
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def _bill(operator: str, month: object, form: str) -> Bill:
+    return Bill(f"{operator} {month}".encode(), "text/csv", f"bill.{form}")
+
+
+@pytest.fixture(scope="module")
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    found = shutil.which("chromium")
+    if found is None:
+        why = "there is no Chromium here (apt package chromium); nobody looked at the clerks' pages"
+        if request.config.getoption("--prove"):
+            pytest.fail(why)
+        pytest.skip(why)
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's own sandbox refuses root, and a machine that runs tests is often root in a container.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with (
+        Served(made_up.MadeUpBooks()) as address,
+        Served(made_up.MadeUpBooks(whole=True)) as whole,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=found, args=flags)
+        yield Site(browser, address, whole)
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def office(request: pytest.FixtureRequest, site: Site) -> Iterator[Any]:
+    """A clerk's browser, signed in, in each language."""
+    context = site.browser.new_context(locale=LANGUAGES[request.param], base_url=site.address)
+    told: list[str] = []
+    context.on("console", lambda message: told.append(message.text))
+    window = context.new_page()
+    window.goto("/console/")
+    sign_in(window)
+    window.close()
+    yield context
+    context.close()
+    # What the content policy refused would be told there. So are the 4xx answers to what is mistyped here on purpose.
+    assert [text for text in told if "status of 4" not in text] == []
+
+
+@pytest.fixture
+def page(office: Any) -> Iterator[Any]:
+    """A window of the clerk's browser."""
+    window = office.new_page()
+    window.set_viewport_size({"width": WIDE, "height": 900})
+    yield window
+    window.close()
+
+
+def sign_in(page: Any, passphrase: str = WORD_OF_SATO) -> None:
+    page.keyboard.type(passphrase)  # the field has the focus already
+    press(page, "Enter")
+
+
+def press(page: Any, key: str) -> None:
+    with page.expect_navigation():
+        page.keyboard.press(key)
+
+
+def look_up(page: Any, idm: str) -> None:
+    page.goto("/console/card")
+    page.keyboard.type(idm)
+    press(page, "Enter")
+
+
+def faults(page: Any) -> list[str]:
+    """What axe-core finds wrong, and what it could not decide, as sentences."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    told = Axe().run(page, options={"runOnly": TAGS, "rules": MORE_RULES, "resultTypes": ["violations", "incomplete"]}).response
+    assert told["testEngine"]["name"] == "axe-core"
+    assert len(told["passes"]) > 15
+    return [
+        f"{page.url} {page.viewport_size['width']} px: {fault['id']}: {node['target']} {node['failureSummary']}"
+        for kind in ("violations", "incomplete")
+        for fault in told[kind]
+        for node in fault["nodes"]
+        # A shape is no text to axe, which then says that it cannot tell; its colour is that of the word behind it.
+        if not (kind == "incomplete" and "contrast" in fault["id"] and ".shape" in str(node["target"]))
+    ]
+
+
+# --- axe-core ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_axe_finds_nothing_on_any_page(page: Any, request: pytest.FixtureRequest) -> None:
+    found = []
+    quick = [WIDE] if "ja-" in page.evaluate("navigator.language") else [NARROW]
+    shown = [*PLACES, "/console/nothing", "0123 45", "f" * 16, made_up.CARD.hex()]
+    for place in shown:
+        if place.startswith("/"):
+            page.goto(place)
+        else:
+            look_up(page, place)
+        for width in [WIDE, NARROW] if request.config.getoption("--prove") else quick:
+            page.set_viewport_size({"width": width, "height": 900})
+            found += faults(page)
+    assert found == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_at_the_door_nor_on_a_day_without_troubles(site: Site, language: str) -> None:
+    context = site.browser.new_context(locale=LANGUAGES[language], base_url=site.whole)
+    page = context.new_page()
+    page.goto("/console/")
+    sign_in(page, "wrong horse")
+    found = faults(page)
+    sign_in(page)
+    found += faults(page)
+    context.close()
+    assert found == []
+
+
+def test_axe_would_have_found_something(page: Any) -> None:
+    page.goto("/console/card")
+    page.evaluate("document.querySelector('label').remove()")
+    assert any(": label:" in fault for fault in faults(page))
+
+
+# --- by keyboard alone ------------------------------------------------------------------------------------------------------------------
+
+
+def test_tab_reaches_everything_once_in_the_order_of_reading_and_shows_where_it_is(page: Any) -> None:
+    for place in PLACES:
+        page.goto(place)
+        wanted = page.evaluate(REACHABLE)
+        page.locator(".skip").focus()
+        walked = [page.evaluate(FOCUSED)]
+        for _ in wanted[1:]:
+            page.keyboard.press("Tab")
+            walked.append(page.evaluate(FOCUSED))
+        assert [step["text"] for step in walked] == wanted
+        assert [step for step in walked if not (step["seen"] and step["inside"])] == []
+        tops = [step["top"] // 60 for step in walked[1:]]
+        assert tops == sorted(tops)
+
+
+def test_the_first_tab_leads_past_everything_to_the_content(page: Any) -> None:
+    page.goto("/console/gaps")
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED)["href"] == "#main"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+def test_enter_follows_every_link_of_the_navigation(page: Any) -> None:
+    for place in PLACES[1:]:
+        page.goto("/console/")
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate(FOCUSED)["href"] == place:
+                break
+        press(page, "Enter")
+        assert page.evaluate("location.pathname") == place
+        assert page.locator("nav a[aria-current=page]").get_attribute("href") == place
+
+
+def test_a_card_is_looked_up_and_put_right_without_a_mouse(page: Any) -> None:
+    look_up(page, "0123 45")
+    field = page.evaluate("({id: document.activeElement.id, bad: document.activeElement.getAttribute('aria-invalid')})")
+    assert field == {"id": "idm", "bad": "true"}
+    page.keyboard.press("Control+A")
+    page.keyboard.type("0123 4567 89AB CDEF")
+    press(page, "Enter")
+    assert page.locator("table").count() == 3
+    assert "idm" not in page.url
+    assert made_up.CARD.hex() not in page.content().lower()
+
+
+def test_a_clerk_signs_out_by_keyboard_and_going_back_shows_nothing(site: Site) -> None:
+    context = site.browser.new_context(base_url=site.address)
+    page = context.new_page()
+    page.goto("/console/card")
+    sign_in(page)
+    look_up(page, made_up.CARD.hex())
+    page.locator(".leave button").focus()
+    press(page, "Enter")
+    from playwright.sync_api import Error as PageGone
+
+    with suppress(PageGone):  # "please send the form again", says Chromium, and has kept nothing
+        page.go_back()
+    assert "市民病院前" not in page.content()
+    context.close()
+
+
+# --- for the ear, and enlarged ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_a_screen_reader_meets_landmarks_one_heading_and_tables_with_headers_at_any_width(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto("/console/")
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+    assert [roles.count(role) for role in ("banner", "main", "navigation", "table")] == [1, 1, 2, 1]
+    assert (roles.count("columnheader"), roles.count("rowheader")) == (7, 9)
+    assert page.locator("h1").count() == 1
+    assert page.get_by_role("table").get_by_role("row").count() == 10
+    assert page.get_by_role("table", name=page.locator("caption").inner_text()).count() == 1
+
+
+def test_no_page_scrolls_sideways_at_320_pixels_or_at_twice_the_size(page: Any, request: pytest.FixtureRequest) -> None:
+    for width in (
+        (NARROW, WIDE // 2) if request.config.getoption("--prove") else (NARROW,)
+    ):  # a browser that enlarges to 200 % lays out for half the width
+        page.set_viewport_size({"width": width, "height": 900})
+        for place in (*PLACES, made_up.CARD.hex()):
+            if place.startswith("/"):
+                page.goto(place)
+            else:
+                look_up(page, place)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, width)
+
+
+def test_the_page_says_its_language_and_the_other_one_is_named_in_itself(site: Site) -> None:
+    context = site.browser.new_context(locale="ja-JP", base_url=site.address)
+    page = context.new_page()
+    page.goto("/console/enter")
+    for own, other in (("ja", "en"), ("en", "ja")):
+        assert page.evaluate("document.documentElement.lang") == own
+        link = page.locator("nav.languages a")
+        assert (link.get_attribute("lang"), link.inner_text()) == (other, {"ja": "日本語", "en": "English"}[other])
+        link.focus()
+        press(page, "Enter")
+    context.close()
+
+
+def test_nothing_moves_by_itself_and_no_script_is_on_any_page(page: Any) -> None:
+    for place in PLACES:
+        page.goto(place)
+        assert page.locator("script, meta[http-equiv=refresh], [onclick], [style]").count() == 0
+
+
+def test_on_paper_there_is_the_content_and_no_navigation(page: Any) -> None:
+    look_up(page, made_up.CARD.hex())
+    page.emulate_media(media="print")
+    assert [page.locator(each).first.is_visible() for each in ("h1", "table", "nav.pages", ".leave", ".links")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
