@@ -2,41 +2,98 @@
 
 Statements are built on ``backoffice.schema``. ``reading`` and ``writing`` give a connection to whoever has questions of their own (bills,
 pages, keys).
+
+**Exactly once.** A batch is one transaction. It takes the device's lock (PostgreSQL: an advisory lock that ends with the transaction;
+SQLite: the one writer there is), reads how far the ledger is stored, decides (``backoffice.receive``), and adds. With the lock held nobody
+else can add an entry of this device between the look and the adding, so there is no need to try and see what the unique key says; it is
+there for the day on which this reasoning is wrong. A process that is killed, or a database that is, leaves the whole batch or nothing. An
+answer that never arrives leaves the terminal to send again, which finds everything there.
+
+**Fast.** Round trips and statements are the work, and then the indexes. A batch whose numbers lie where nothing is stored asks for no
+entries; entries and postings go in by binary ``COPY``, straight into their tables; and a message that is known as it is, is known by its
+digest.
 """
 
-from collections.abc import Generator
+import hashlib
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import alembic.command
+import psycopg
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from psycopg import sql
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    Select,
+    SmallInteger,
+    Table,
+    and_,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from backoffice.schema import ROLE
+from backoffice import receive, rows, schema
+from backoffice.book import postings_of
+from backoffice.city import BooksAway
+from backoffice.copying import Copying
+from backoffice.receive import Accepted, Answer, Known, Run, Sorted, Standing
+from ledger.batch import Batch
+from ledger.chain import genesis
+from ledger.notes import Loss
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 POSTGRESQL = "postgresql"
 
+Insert = postgresql.Insert | sqlite.Insert
+
 _WRITES = "kazashi_writes"
 _BUSY_MS = 30_000
+_CONFLICT = (
+    "Two contents were sent under one number; the first stays. The vehicle's storage was copied or changed, or its key is not its own."
+)
+_CHAIN = "The chain before this entry is told in two ways: the vehicle's ledger was written anew in between. Ask for its storage."
+
+
+_NOT_ALLOWED = (
+    f"the database user may not make the role {schema.ROLE} that the books need; let the database's administrator run: "
+    f"CREATE ROLE {schema.ROLE}; GRANT {schema.ROLE} TO {{user}};"
+)
 
 
 class Store:
-    """The city's books in one database. Threads may share it."""
+    """The city's books in one database. Threads may share it. Every method raises ``BooksAway`` when the database does not answer."""
 
     def __init__(self, url: URL) -> None:
-        self.url = url
         self.is_postgresql = url.get_backend_name() == POSTGRESQL
-        self.engine = create_engine(url, pool_size=8, max_overflow=8) if self.is_postgresql else create_engine(url)
-        event.listen(self.engine, "connect", _take_role if self.is_postgresql else _set_up_sqlite)
-        if not self.is_postgresql:
-            event.listen(self.engine, "begin", _begin_sqlite)
+        self._url = url
+        self._hands: _Hands = _Postgresql() if self.is_postgresql else _Sqlite()
+        self.engine = create_engine(url, **self._hands.pool)
+        self._hands.prepare(self.engine)
+        event.listen(self.engine, "connect", self._hands.connected)
 
     @classmethod
-    def open(cls, url: str) -> "Store":
+    def open(cls, url: str) -> Self:
         """The books at ``url``: ``sqlite:///FILE`` or ``postgresql://…``. Nothing is read or made yet; ``migrate`` makes the tables."""
         parsed = make_url(url)
         if parsed.get_backend_name() == POSTGRESQL:
@@ -55,12 +112,15 @@ class Store:
 
     def migrate(self) -> None:
         """Take the steps that this database lacks, as the user whom the URL names. Call it at every start; two at once do no harm."""
-        engine = create_engine(self.url)
-        if not self.is_postgresql:
-            event.listen(engine, "connect", _set_up_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
+        engine = create_engine(self._url)
+        self._hands.prepare(engine)
         try:
-            self._migrate(engine)
+            with _told_when_away():
+                self._migrate(engine)
+        except ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise
+            raise BooksAway(_NOT_ALLOWED.format(user=self._url.username)) from error
         finally:
             engine.dispose()
 
@@ -69,42 +129,357 @@ class Store:
         config.set_main_option("script_location", str(MIGRATIONS))
         config.set_main_option("path_separator", "os")
         with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
-            if self.is_postgresql:
-                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('kazashi migrations'))"))
+            self._hands.lock_migrations(connection)
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
         """A connection that sees one moment and changes nothing."""
-        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_postgresql else {}
-        with self.engine.connect().execution_options(**options) as connection:
+        with _told_when_away(), self.engine.connect().execution_options(**self._hands.one_moment) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
         """A connection in a transaction, which is committed at the end, or undone when an exception leaves it."""
-        with self.engine.connect() as connection, connection.execution_options(**{_WRITES: True}).begin():
+        with _told_when_away(), self.engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
             yield connection
 
+    # --- receiving ----------------------------------------------------------------------------------------------------------------------
 
-def _take_role(connection: Any, _: ConnectionPoolEntry) -> None:
-    """Give up the right to change what is written once. Before the first migration there is no such role."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,))
-        if cursor.rowcount:
-            cursor.execute(f"SET SESSION ROLE {ROLE}")
-    connection.commit()
+    def receive(self, sealed: bytes, kid: bytes, batch: Batch, received_ms: int) -> Answer:
+        """Book ``batch``, which ``sealed`` holds, exactly once; how far its ledger is stored now. What is answered is durable."""
+        message = _Message(sealed, hashlib.sha256(sealed).digest(), kid)
+        with self.writing() as connection:
+            replayed, before = self._hands.enter(connection, batch.device, batch.epoch, message.digest)
+            if replayed:
+                return _replay(connection, batch, before)
+            return self._receive(connection, message, batch, before, received_ms)
+
+    def stored(self, device: int, epoch: int) -> Answer:
+        """How far a ledger is stored; nothing of an unknown one."""
+        with self.reading() as connection:
+            now = _standing(connection, device, epoch)
+        return Answer(now.next_seq, now.head(device, epoch), now.holes)
+
+    def lost(self, loss: Loss, sealed: bytes, kid: bytes, received_ms: int) -> Answer:
+        """Keep the report of a lost ledger, and close the holes that it names. The same report twice is one."""
+        device, epoch = loss.device, loss.epoch
+        ledger = schema.ledger
+        row = {
+            "device": device,
+            "epoch": epoch,
+            "first_seq": loss.first,
+            "last_seq": loss.last,
+            "received_ms": received_ms,
+            "boot": loss.at.boot,
+            "mono_ms": loss.at.mono_ms,
+            "utc_ms": min(loss.at.utc_ms, rows.LAST_MS),
+            "clock": min(loss.at.clock, rows.MOST),
+            "reason": str(loss.reason),
+            "kid": kid,
+            "sealed": sealed,
+        }
+        with self.writing() as connection:
+            _, before = self._hands.enter(connection, device, epoch, b"")
+            after = receive.with_loss(before, loss.first, loss.last)
+            connection.execute(self._hands.insert_once(schema.loss), row)
+            _keep_standing(connection, (device, epoch), before, after, received_ms)
+            if loss.last == 0:
+                here = and_(ledger.c.device == device, ledger.c.epoch == epoch)
+                connection.execute(update(ledger).where(here).values(closed=True))
+        return Answer(after.next_seq, after.head(device, epoch), after.holes)
+
+    def release(self, now_ms: int) -> int:
+        """Book the held entries that this program can read; how many it were. What stays wrong with one keeps it held."""
+        released = 0
+        for device in self._holders():
+            with self.writing() as connection:
+                self._hands.enter(connection, device, 0, b"")
+                released += self._release(connection, device, now_ms)
+        return released
+
+    def _holders(self) -> list[int]:
+        held = schema.held
+        with self.reading() as connection:
+            return list(connection.scalars(select(held.c.device).where(held.c.released_ms.is_(None)).distinct()))
+
+    def _release(self, connection: Connection, device: int, now_ms: int) -> int:
+        held = schema.held
+        asked = select(held.c.epoch, held.c.seq, held.c.data).where(held.c.device == device, held.c.released_ms.is_(None))
+        found = (receive.readable(data, device, epoch, seq) for epoch, seq, data in connection.execute(asked).all())
+        readable = [accepted for accepted in found if accepted is not None]
+        self._add(connection, readable, now_ms)
+        for accepted in readable:
+            entry = accepted.entry
+            here = and_(held.c.device == device, held.c.epoch == entry.epoch, held.c.seq == entry.seq)
+            connection.execute(update(held).where(here).values(released_ms=now_ms))
+        return len(readable)
+
+    def _receive(self, connection: Connection, message: "_Message", batch: Batch, before: Standing, received_ms: int) -> Answer:
+        known = _known(connection, batch) if before.touches(batch.first_seq, batch.last_seq) else {}
+        found = receive.sort_out(batch, known)
+        after, breaks = receive.with_batch(before, batch)
+        if not found.brings_nothing:
+            self._add(connection, found.accepted, received_ms)
+            self._set_aside(connection, batch, found, received_ms)
+            self._keep_message(connection, message, batch, received_ms)
+        if found.conflicts or breaks:
+            self._raise_alarms(connection, batch, found, breaks, received_ms)
+        _keep_standing(connection, (batch.device, batch.epoch), before, after, received_ms)
+        counts = (len(found.accepted), found.duplicates, len(found.conflicts), len(found.rejected), len(found.held))
+        return Answer(after.next_seq, after.head(batch.device, batch.epoch), after.holes, found.codes, *counts)
+
+    def _add(self, connection: Connection, accepted: Sequence[Accepted], received_ms: int) -> None:
+        entries = [rows.entry_row(entry, digest, received_ms) for entry, digest in accepted]
+        postings = [rows.posting_row(entry, posting, received_ms) for entry, _ in accepted for posting in postings_of(entry)]
+        self._hands.add(connection, schema.entry, entries)
+        self._hands.add(connection, schema.posting, postings)
+
+    def _set_aside(self, connection: Connection, batch: Batch, found: Sorted, received_ms: int) -> None:
+        where = {"device": batch.device, "epoch": batch.epoch, "received_ms": received_ms}
+        aside = [where | each._asdict() for each in (*found.rejected, *found.conflicts)]
+        if aside:
+            connection.execute(self._hands.insert_once(schema.reject), aside)
+        if found.held:
+            connection.execute(self._hands.insert_once(schema.held), [where | each._asdict() for each in found.held])
+
+    def _keep_message(self, connection: Connection, message: "_Message", batch: Batch, received_ms: int) -> None:
+        row = {
+            "device": batch.device,
+            "epoch": batch.epoch,
+            "first_seq": batch.first_seq,
+            "last_seq": batch.last_seq,
+            "received_ms": received_ms,
+            "digest": message.digest,
+            "kid": message.kid,
+            "sealed": message.sealed,
+        }
+        connection.execute(self._hands.insert_once(schema.batch), row)
+
+    def _raise_alarms(self, connection: Connection, batch: Batch, found: Sorted, breaks: tuple[int, ...], at_ms: int) -> None:
+        where = {"device": batch.device, "epoch": batch.epoch, "at_ms": at_ms}
+        alarms = [where | {"seq": each.seq, "kind": "conflict", "sentence": _CONFLICT} for each in found.conflicts]
+        alarms += [where | {"seq": seq, "kind": "chain", "sentence": _CHAIN} for seq in breaks]
+        connection.execute(self._hands.insert_once(schema.alarm), alarms)
 
 
-def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
-    """Write-ahead log, a flush at each commit; and transactions are begun by us, not by guesses of Python's module."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", f"busy_timeout = {_BUSY_MS}", "cache_size = -65536", "temp_store = MEMORY"):
-        connection.execute(f"PRAGMA {pragma}").close()
+class _Message(NamedTuple):
+    """A sealed batch as it came, all 32 bytes of its SHA-256, and whose key sealed it."""
+
+    sealed: bytes
+    digest: bytes
+    kid: bytes
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Who is going to write takes the lock at once: a reader that becomes a writer half-way can only fail."""
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+# --- what is asked and kept ---------------------------------------------------------------------------------------------------------------
+
+
+def _standing_asked(device: int, epoch: int) -> Select[*tuple[Any, ...]]:
+    ledger, island = schema.ledger, schema.island
+    joined = ledger.outerjoin(island, and_(island.c.device == ledger.c.device, island.c.epoch == ledger.c.epoch))
+    columns = (ledger.c.next_seq, ledger.c.head, island.c.first_seq, island.c.last_seq, island.c.previous, island.c.head)
+    return select(*columns).select_from(joined).where(ledger.c.device == device, ledger.c.epoch == epoch)
+
+
+def _standing(connection: Connection, device: int, epoch: int) -> Standing:
+    return _standing_of(connection.execute(_standing_asked(device, epoch)).all(), device, epoch)
+
+
+def _standing_of(found: Sequence[Sequence[Any]], device: int, epoch: int) -> Standing:
+    if not found:
+        return receive.standing(device, epoch, 1, genesis(device, epoch), ())
+    islands = [Run(*row[2:]) for row in found if row[2] is not None]
+    return receive.standing(device, epoch, found[0][0], found[0][1], islands)
+
+
+def _known(connection: Connection, batch: Batch) -> dict[int, Known]:
+    """What is stored under the numbers of ``batch``."""
+    entry, reject, held = schema.entry, schema.reject, schema.held
+    asked = union_all(
+        select(entry.c.seq, entry.c.digest, literal("").label("code")).where(_among(entry, batch)),
+        select(reject.c.seq, reject.c.digest, reject.c.code).where(_among(reject, batch), reject.c.code != receive.CONFLICT),
+        select(held.c.seq, held.c.digest, literal(receive.LATER)).where(_among(held, batch), held.c.released_ms.is_(None)),
+    )
+    return {seq: Known(digest, code) for seq, digest, code in connection.execute(asked)}
+
+
+def _replay(connection: Connection, batch: Batch, now: Standing) -> Answer:
+    """The answer to a message that is known as it is."""
+    reject, held = schema.reject, schema.held
+    asked = union_all(
+        select(reject.c.seq, reject.c.code).where(_among(reject, batch)),
+        select(held.c.seq, literal(receive.LATER)).where(_among(held, batch), held.c.released_ms.is_(None)),
+    )
+    codes = {int(row[0]): str(row[1]) for row in connection.execute(asked)}
+    head = now.head(batch.device, batch.epoch)
+    return Answer(now.next_seq, head, now.holes, tuple(sorted(codes.items())), duplicate=batch.count, replayed=True)
+
+
+def _among(table: Table, batch: Batch) -> ColumnElement[bool]:
+    here = and_(table.c.device == batch.device, table.c.epoch == batch.epoch)
+    return and_(here, table.c.seq.between(batch.first_seq, batch.last_seq))
+
+
+def _keep_standing(connection: Connection, where: tuple[int, int], before: Standing, after: Standing, now_ms: int) -> None:
+    device, epoch = where
+    ledger, island = schema.ledger, schema.island
+    values = {"next_seq": after.next_seq, "head": after.head(device, epoch), "contact_ms": now_ms}
+    here = and_(ledger.c.device == device, ledger.c.epoch == epoch)
+    if not connection.execute(update(ledger).where(here).values(values)).rowcount:
+        number = select(func.coalesce(func.max(ledger.c.number), 0) + 1).where(ledger.c.device == device).scalar_subquery()
+        first = {"device": device, "epoch": epoch, "created_ms": now_ms, "closed": False, "number": number}
+        connection.execute(insert(ledger).values(values | first))
+    if before.islands == after.islands:
+        return
+    for run in set(before.islands) - set(after.islands):
+        here = and_(island.c.device == device, island.c.epoch == epoch, island.c.first_seq == run.first)
+        connection.execute(delete(island).where(here))
+    for run in set(after.islands) - set(before.islands):
+        row = {"first_seq": run.first, "last_seq": run.last, "previous": run.previous, "head": run.head}
+        connection.execute(insert(island).values({"device": device, "epoch": epoch} | row))
+
+
+@contextmanager
+def _told_when_away() -> Generator[None]:
+    """What only means that the database does not answer now, or is busy for too long, is ``BooksAway``."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
+        raise BooksAway("the database does not answer") from error
+
+
+# --- what the two databases do differently ------------------------------------------------------------------------------------------------
+
+
+class _Hands(Protocol):
+    pool: dict[str, Any]
+    one_moment: dict[str, Any]
+
+    def prepare(self, engine: Engine) -> None:
+        """Make ``engine`` ready for whoever uses it."""
+        ...
+
+    def connected(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        """A connection of the books was opened."""
+        ...
+
+    def lock_migrations(self, connection: Connection) -> None:
+        """Let nobody else migrate until the transaction ends."""
+        ...
+
+    def enter(self, connection: Connection, device: int, epoch: int, digest: bytes) -> tuple[bool, Standing]:
+        """Take the device's lock; whether a message with ``digest`` is known, and how far the ledger is stored."""
+        ...
+
+    def add(self, connection: Connection, table: Table, values: list[rows.Row]) -> None:
+        """Add new rows of ``entry`` or ``posting``."""
+        ...
+
+    def insert_once(self, table: Table) -> Insert:
+        """An INSERT that leaves alone what is there."""
+        ...
+
+
+class _Sqlite:
+    """Write-ahead log, a flush at each commit. One writer: who is going to write takes the lock at once, because a reader that becomes a
+    writer half-way can only fail.
+    """
+
+    def __init__(self) -> None:
+        self.pool: dict[str, Any] = {}
+        self.one_moment: dict[str, Any] = {}
+        self._added = {table: str(insert(table).values({name: literal_column("?") for name in names})) for table, names in _ADDED}
+
+    def prepare(self, engine: Engine) -> None:
+        event.listen(engine, "connect", self._set_up)
+        event.listen(engine, "begin", self._begin)
+
+    def connected(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        """Nothing more."""
+
+    def lock_migrations(self, connection: Connection) -> None:
+        """The transaction is the lock."""
+
+    def enter(self, connection: Connection, device: int, epoch: int, digest: bytes) -> tuple[bool, Standing]:
+        known = connection.scalar(select(schema.batch.c.id).where(schema.batch.c.digest == digest))
+        return known is not None, _standing(connection, device, epoch)
+
+    def add(self, connection: Connection, table: Table, values: list[rows.Row]) -> None:
+        if values:
+            connection.exec_driver_sql(self._added[table], values)
+
+    def insert_once(self, table: Table) -> Insert:
+        return sqlite.insert(table).on_conflict_do_nothing()
+
+    def _set_up(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # transactions are begun by us, not by guesses of Python's module
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"busy_timeout = {_BUSY_MS}", "cache_size = -65536"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def _begin(self, connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class _Postgresql:
+    """Works in a role that may not change what is written once. Asks in one round trip what can be asked in one."""
+
+    def __init__(self) -> None:
+        self.pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8}
+        self.one_moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._copies = {table: _copy_of(table, names) for table, names in _ADDED}
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing more."""
+
+    def connected(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (schema.ROLE,))
+            if cursor.rowcount:  # before the first migration there is no such role
+                cursor.execute(f"SET SESSION ROLE {schema.ROLE}")
+        connection.commit()
+
+    def lock_migrations(self, connection: Connection) -> None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('kazashi migrations'))"))
+
+    def enter(self, connection: Connection, device: int, epoch: int, digest: bytes) -> tuple[bool, Standing]:
+        # Three statements, not one: a statement sees the moment at which it began, and must begin after the lock is held.
+        raw = _raw(connection)
+        with raw.pipeline():
+            raw.execute("SELECT pg_advisory_xact_lock(%s)", (device,))
+            known = raw.execute("SELECT FROM batch WHERE digest = %s", (digest,))
+            found = raw.execute(_STANDING, (device, epoch))
+        return known.rowcount > 0, _standing_of(found.fetchall(), device, epoch)
+
+    def add(self, connection: Connection, table: Table, values: list[rows.Row]) -> None:
+        if values:
+            statement, copying = self._copies[table]
+            with _raw(connection).cursor() as cursor, cursor.copy(statement) as copy:
+                copy.write(copying.pack(values))
+
+    def insert_once(self, table: Table) -> Insert:
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+
+_ADDED = ((schema.entry, rows.ENTRY), (schema.posting, rows.POSTING))
+_WIDTHS: dict[type, int] = {BigInteger: 8, Integer: 4, SmallInteger: 2}
+_STANDING = (
+    "SELECT l.next_seq, l.head, i.first_seq, i.last_seq, i.previous, i.head FROM ledger l "
+    "LEFT JOIN island i ON i.device = l.device AND i.epoch = l.epoch WHERE l.device = %s AND l.epoch = %s"
+)
+
+
+def _raw(connection: Connection) -> psycopg.Connection[Any]:
+    """PostgreSQL's own connection, in the transaction that is open on it."""
+    return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+
+
+def _copy_of(table: Table, names: tuple[str, ...]) -> tuple[sql.Composed, Copying]:
+    """The COPY of a table, and what packs its rows."""
+    kinds = [table.c[name].type for name in names]
+    widths = [_WIDTHS[type(kind)] for kind in kinds if type(kind) in _WIDTHS]
+    strings = sum(isinstance(kind, LargeBinary) for kind in kinds)
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table.name), columns)
+    return statement, Copying(widths, strings, len(names))
