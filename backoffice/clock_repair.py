@@ -79,16 +79,15 @@ def repair(stamps: Iterable[Stamp], day_of: Callable[[int], int]) -> list[Repair
         low = max((known for known in last_known[:number] if known is not None), default=0)
         high = min((known for known in first_known[number + 1 :] if known is not None), default=None)
         repaired += _told(boot, low, high, day_of)
-    return repaired
+    return sorted(repaired, key=lambda each: each.seq)
 
 
 def _by_boot(stamps: Sequence[Stamp]) -> list[list[Stamp]]:
-    groups: list[list[Stamp]] = []
+    """By the boots' own numbers, whatever order somebody wrote them in."""
+    groups: dict[int, list[Stamp]] = {}
     for stamp in stamps:
-        if not groups or groups[-1][0].when.boot != stamp.when.boot:
-            groups.append([])
-        groups[-1].append(stamp)
-    return groups
+        groups.setdefault(stamp.when.boot, []).append(stamp)
+    return [groups[boot] for boot in sorted(groups)]
 
 
 def _boot(stamps: list[Stamp]) -> _Boot:
@@ -131,7 +130,8 @@ def _told(boot: _Boot, low: int, high: int | None, day_of: Callable[[int], int])
 
 
 def _bounds(boot: _Boot, stamp: Stamp, low: int, high: int | None) -> tuple[int, int]:
-    first, last = boot.stamps[0].when.mono_ms, boot.stamps[-1].when.mono_ms
+    monos = [each.when.mono_ms for each in boot.stamps]
+    first, last = min(monos), max(monos)
     carried = [each.when.utc_ms + stamp.when.mono_ms - each.when.mono_ms for each in boot.stamps if each.when.clock == ClockState.CARRIED]
     earliest = max(low + stamp.when.mono_ms - first, *carried) if carried else low + stamp.when.mono_ms - first
     arrival = min(each.received_ms - each.when.mono_ms for each in boot.stamps) + stamp.when.mono_ms

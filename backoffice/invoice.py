@@ -28,6 +28,7 @@ _ROW = 21.0
 _SMALL, _NORMAL, _SUM, _TITLE = 9.0, 10.5, 17.0, 22.0
 _CLAIMANT = 318.0
 _LABEL = 54.0
+_QUARTER = 15
 
 
 class Align(Enum):
@@ -83,6 +84,8 @@ class Form:
 
     provisional_at: time
     final_after_days: int
+    yen_per_point: int = 1
+    service_day_starts: time = time.min
     addressee: str = ""
     subject: str = ""
     claimant: str = ""
@@ -109,6 +112,8 @@ def read(data: bytes, name: str) -> Form:
     form = Form(
         provisional_at=terms.clock_time("provisional_at"),
         final_after_days=terms.number("final_after_days", least=1, most=366),
+        yen_per_point=terms.number("yen_per_point", least=1),
+        service_day_starts=terms.clock_time("service_day_starts", time.min),
         addressee=letter.text("to", ""),
         subject=letter.text("subject", ""),
         claimant=letter.text("from", ""),
@@ -118,6 +123,8 @@ def read(data: bytes, name: str) -> Form:
         registration=letter.text("registration", ""),
         bank=letter.text("bank", ""),
     )
+    if form.provisional_at.minute % _QUARTER or form.provisional_at.second or form.provisional_at.microsecond:
+        terms.fault("provisional_at", "must be on a quarter of an hour, such as 05:00:00.")
     source.finish()
     return form
 

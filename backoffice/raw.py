@@ -232,8 +232,8 @@ def _times(entries: list[_Came], sure: list[tuple[int, int]], before: int, after
         return [mono + _nearest(sure, mono) for mono in monos]
     arrival = min(each.at_ms - each.entry.when.mono_ms for each in entries)
     carried = [each.entry.when.utc_ms - each.entry.when.mono_ms for each in entries if each.entry.when.clock == _CARRIED]
-    floor = max([before - monos[0], *carried])
-    ceiling = arrival if after is None else min(arrival, after - monos[-1])
+    floor = max([before - min(monos), *carried])
+    ceiling = arrival if after is None else min(arrival, after - max(monos))
     battery = _offsets(entries, {_BATTERY}, _SET_ONCE_MS)
     if battery:
         told = [mono + _nearest(battery, mono) for mono in monos]

@@ -121,7 +121,7 @@ def test_the_form_that_comes_with_the_program_is_good_and_a_wrong_one_tells_ever
     assert invoice.read(path.read_bytes(), path.name).final_after_days == 14
     with pytest.raises(Unusable) as caught:
         invoice.read(b'format = 1\n[terms]\nfinal_after_days = 0\n[invoice]\nform = "x"\n', "bill.toml")
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.faults) == 4
 
 
 def test_the_same_bill_is_the_same_pdf() -> None:

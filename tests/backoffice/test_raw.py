@@ -1,9 +1,12 @@
 """The bill from raw batches alone is the bill of the books, to the yen."""
 
+import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -11,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backoffice import raw
+from backoffice import queries, raw, schema
 from backoffice.bill import Bill, Month, Part, Terms, bill
+from backoffice.billing import CannotBill, bill_arguments, run_bill
+from backoffice.grants import GrantKind, RiderGrant
 from backoffice.settle import days_of, movements, settle
+from backoffice.store import Store
 from backoffice.witness import Arrived
 from drivers.cards.purse import FULL, Counters, RegLog, compare
 from drivers.cards.purse import Outcome as Debit
@@ -35,6 +41,10 @@ EPOCH_DAY = date(1970, 1, 1)
 
 def worth(day: date) -> int:
     return 1 if day < SCHEME_CHANGES else 2
+
+
+def one_yen(_: date) -> int:
+    return 1
 
 
 TERMS = Terms(JAPAN, time(5), 14, worth)
@@ -90,7 +100,7 @@ class World:
 
     def live(self) -> "World":
         random = self.random
-        vehicles = [Vehicle(number, random.choice(["sanko", "north"])) for number in range(1, 4)]
+        vehicles = [Vehicle(number, operator) for number, operator in enumerate(("sanko", "north", "sanko"), 1)]
         begin, end = at("2026-10-25T00:00"), at("2026-12-05T00:00")
         for now in sorted(random.randrange(begin, end) for _ in range(self.taps)):
             self._tap(random.choice(vehicles), now)
@@ -137,16 +147,17 @@ class World:
             vehicle.unknown[card] = unknown
             return
         for _ in range(2 if self.random.random() < 0.05 else 1):
-            word = replace(unknown, kind=Kind.RESOLVED, outcome=outcome, ref=unknown.seq, seq=len(vehicle.entries) + 1)
+            word = replace(
+                unknown, kind=Kind.RESOLVED, outcome=outcome, ref=unknown.seq, seq=len(vehicle.entries) + 1, when=self._when(vehicle, now)
+            )
             self._keep(vehicle, word, now)
 
     def _append(self, vehicle: Vehicle, kind: Kind, now: int, medium: Medium, fare: Fare) -> Entry:
-        clock = vehicle.clock
-        drift = self.random.choice([0, 15 * 60_000, -15 * 60_000]) if clock is ClockState.RTC else 0
-        told = {ClockState.UNSET: 0, ClockState.CARRIED: now - HOUR}.get(clock, now + drift)
+        when = self._when(vehicle, now)
+        told = when.utc_ms
         entry = Entry(
             kind,
-            When(vehicle.boot, now - vehicle.booted_ms, told, clock),
+            when,
             Place(vehicle.operator, service_day=day_of(_ANY, told) if told else 0),
             medium,
             fare,
@@ -157,6 +168,12 @@ class World:
         )
         self._keep(vehicle, entry, now)
         return entry
+
+    def _when(self, vehicle: Vehicle, now: int) -> When:
+        clock = vehicle.clock
+        drift = self.random.choice([0, 15 * 60_000, -15 * 60_000]) if clock is ClockState.RTC else 0
+        told = {ClockState.UNSET: 0, ClockState.CARRIED: now - HOUR}.get(clock, now + drift)
+        return When(vehicle.boot, now - vehicle.booted_ms, told, clock)
 
     def _keep(self, vehicle: Vehicle, entry: Entry, now: int) -> None:
         vehicle.entries.append(encode(entry))
@@ -183,7 +200,7 @@ _ANY = Entry(Kind.BOOT, When(0, 0, 0, 0))
 # --- the two roads ------------------------------------------------------------------------------------------------------------------------
 
 
-def booked(sent: list[tuple[int, bytes]], operator: str, month: Month, as_of_ms: int) -> Bill:
+def booked(sent: list[tuple[int, bytes]], operator: str, month: Month, as_of_ms: int, terms: Terms = TERMS) -> Bill:
     came: dict[tuple[int, int, int], Arrived] = {}
     riders: dict[bytes, list[Arrived]] = defaultdict(list)
     for received_ms, message in sorted(sent, key=lambda each: each[0]):
@@ -196,7 +213,7 @@ def booked(sent: list[tuple[int, bytes]], operator: str, month: Month, as_of_ms:
             riders[arrived.entry.medium.rider].append(arrived)
     bookings = [booking for history in riders.values() for booking in settle(history).bookings]
     days = days_of(came.values(), day_of)
-    return bill(operator, month, movements(operator, came.values(), bookings, days), TERMS, as_of_ms)
+    return bill(operator, month, movements(operator, came.values(), bookings, days), terms, as_of_ms)
 
 
 def both_roads_agree(world: World, as_of_ms: int) -> int:
@@ -247,9 +264,98 @@ def test_what_no_city_can_have_accepted_is_refused() -> None:
 def test_the_made_up_months_have_every_kind_of_line_and_late_months() -> None:
     told = [
         booked(world.sent, operator, Month(2026, month), at("2027-02-20T00:00"))
-        for world in [World(Random(seed), 120).live() for seed in range(2)]
+        for world in [World(Random(seed), 200).live() for seed in range(3)]
         for operator in ("sanko", "north")
         for month in (10, 11, 12)
     ]
     assert {line.part for each in told for line in each.lines} == set(Part)
     assert any(line.month != each.month for each in told for line in each.lines)
+
+
+# --- through the database and the command -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{tmp_path}/city.db") as opened:
+        opened.migrate()
+        yield opened
+
+
+def deliver(store: Store, world: World) -> None:
+    for received_ms, message in sorted(world.sent, key=lambda each: each[0]):
+        parts = seal.parse(message, Content.BATCH, batch.MAX_SEALED)
+        store.receive(message, parts.kid, batch.unpack(parts.payload), received_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    zone: tzinfo = JAPAN
+
+
+def ask(store: Store, *words: str, now: str = "2027-02-20T00:00") -> int:
+    parser = argparse.ArgumentParser()
+    bill_arguments(parser)
+    return run_bill(parser.parse_args(["--operator", "sanko", *words]), store, Town(), at(now))
+
+
+@pytest.mark.parametrize("month", [10, 11, 12])
+def test_the_database_gives_the_bill_of_the_lists_and_the_command_compares_it_with_the_raw_batches(
+    store: Store, month: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(Random(11), 90).live()
+    deliver(store, world)
+    assert ask(store, "--month", f"2026-{month}", "--from-raw") == 0
+    assert "the same." in capsys.readouterr().out
+    flat = replace(TERMS, yen_per_point=one_yen)
+    with store.reading() as connection:
+        told = queries.bill_of(connection, "sanko", Month(2026, month), flat, at("2027-02-20T00:00"), day_of=partial(day_of, _ANY))
+    expected = booked(world.sent, "sanko", Month(2026, month), at("2027-02-20T00:00"), flat)
+    assert (told.lines, told.days, told.cash_yen) == (expected.lines, expected.days, expected.cash_yen)
+
+
+def test_settling_again_adds_nothing(store: Store) -> None:
+    deliver(store, World(Random(11), 90).live())
+    first = queries.settle_all(store)
+    assert first.bookings > 0
+    assert queries.settle_all(store) == queries.Added(first.riders, 0, 0)
+
+
+def test_the_command_writes_csv_and_pdf(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deliver(store, World(Random(11), 60).live())
+    words = ("--csv", str(tmp_path / "bill.csv"), "--encoding", "cp932", "--pdf", str(tmp_path / "bill.pdf"))
+    assert ask(store, "--month", "2026-11", *words) == 0
+    assert (tmp_path / "bill.csv").read_bytes().decode("cp932").startswith("事業者,")
+    assert (tmp_path / "bill.pdf").read_bytes().startswith(b"%PDF-")
+    assert "sanko, 2026-11: final" in capsys.readouterr().out
+
+
+def test_what_cannot_be_billed_is_told_in_a_sentence(store: Store, tmp_path: Path) -> None:
+    deliver(store, World(Random(11), 60).live())
+    with pytest.raises(CannotBill, match=r"--month 2026-13: write a month as YYYY-MM"):
+        ask(store, "--month", "2026-13")
+    with pytest.raises(CannotBill, match=r"--operator nobody: no vehicle and no ride"):
+        ask(store, "--operator", "nobody", "--month", "2026-11")
+    with pytest.raises(CannotBill, match=r"cannot be written"):
+        ask(store, "--month", "2026-11", "--csv", str(tmp_path / "no" / "bill.csv"))
+    with pytest.raises(CannotBill, match=r"cannot be read"):
+        ask(store, "--month", "2026-11", "--form", str(tmp_path / "none.toml"))
+
+
+def test_books_that_differ_from_the_raw_batches_are_not_billed(store: Store) -> None:
+    deliver(store, World(Random(11), 60).live())
+    row = {"device": 1, "epoch": 1, "seq": 1, "leg": 91, "service_day": day_of(_ANY, at("2026-11-05T12:00")), "kind": 1}
+    with store.writing() as connection:
+        connection.execute(
+            schema.posting.insert(),
+            row | {"debit": "rider:00", "credit": "operator:sanko:points", "amount": 7, "at_ms": at("2026-11-06T12:00")},
+        )
+    with pytest.raises(CannotBill, match=r"do not send this bill"):
+        ask(store, "--month", "2026-11", "--from-raw")
+
+
+def test_a_grant_is_written_once(store: Store) -> None:
+    grant = RiderGrant(bytes(8), 2027, 2, 700, GrantKind.YEARLY, 1)
+    assert [queries.keep_grant(store, grant), queries.keep_grant(store, grant)] == [True, False]
+    with store.reading() as connection:
+        assert queries.granted_to(connection, bytes(8)) == [grant]

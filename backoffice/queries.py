@@ -1,0 +1,320 @@
+"""Adapter: what bills, settlement and grants read from the books, and the few rows that they add (SQLAlchemy).
+
+A month of one operator is added up by the database: postings are grouped by day, kind, turn and the quarter of an hour in which they became
+known, which is as fine as any date of a bill is. Only what a sum cannot tell is fetched entry by entry: riders with an unknown debit, and
+entries of vehicles that did not know the day.
+
+Settling adds postings and alarms under their own keys, in one transaction for each rider; what is there already is left as it is. Two
+settlements at once may meet; the second finds the rows of the first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, or_, select
+from sqlalchemy.exc import IntegrityError
+
+from backoffice import rows, schema
+from backoffice.bill import Bill, Month, Movement, Remarks, Terms, bill
+from backoffice.book import TURN, PostingKind, turn_of
+from backoffice.clock_repair import Stamp
+from backoffice.grants import GrantKind, RiderGrant
+from backoffice.settle import Alarm, Booking, Dated, Settled, accounts_of, dated_by, settle
+from backoffice.witness import Arrived, Key, Verdict, key_of
+from ledger.entry import Kind, When
+
+QUARTER_MS = 900_000
+"""Bills look no closer at when something became known."""
+
+_ENTRY = [schema.entry.c[name] for name in rows.ENTRY]
+_RECEIVED = rows.ENTRY.index("received_ms")
+_UNSURE = (int(Kind.UNKNOWN), int(Kind.RESOLVED))
+
+
+class Store(Protocol):
+    """The city's database."""
+
+    def reading(self) -> AbstractContextManager[Connection]: ...
+    def writing(self) -> AbstractContextManager[Connection]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What a settlement added."""
+
+    riders: int
+    bookings: int
+    alarms: int
+
+
+# --- settling -----------------------------------------------------------------------------------------------------------------------------
+
+
+def settle_all(store: Store) -> Added:
+    """Book what other vehicles' readings prove, for every rider with an unknown debit. Run it as often as you like."""
+    with store.reading() as connection:
+        riders = list(connection.scalars(select(schema.entry.c.rider).where(schema.entry.c.kind.in_(_UNSURE)).distinct()))
+    bookings = alarms = 0
+    for rider in riders:
+        with store.reading() as connection:
+            found = settle(history(connection, rider))
+            wanted, raised = _missing_bookings(connection, found.bookings), _missing_alarms(connection, found.alarms)
+        bookings += _add(store, schema.posting, [_posting(booking) for booking in wanted])
+        alarms += _add(store, schema.alarm, [_alarm(alarm) for alarm in raised])
+    return Added(len(riders), bookings, alarms)
+
+
+def history(connection: Connection, rider: bytes, until_ms: int | None = None) -> list[Arrived]:
+    """All entries of one rider, from all vehicles (``until_ms``: that had come by then)."""
+    asked = select(*_ENTRY).where(schema.entry.c.rider == rider)
+    if until_ms is not None:
+        asked = asked.where(schema.entry.c.received_ms <= until_ms)
+    return [Arrived(rows.entry_of(row), row[_RECEIVED]) for row in connection.execute(asked)]
+
+
+def _missing_bookings(connection: Connection, bookings: Sequence[Booking]) -> list[Booking]:
+    return [
+        booking for booking in bookings if not _there(connection, schema.posting, booking.key, schema.posting.c.leg == booking.posting.leg)
+    ]
+
+
+def _missing_alarms(connection: Connection, alarms: Sequence[Alarm]) -> list[Alarm]:
+    return [alarm for alarm in alarms if not _there(connection, schema.alarm, alarm.key, schema.alarm.c.kind == alarm.trouble.value)]
+
+
+def _there(connection: Connection, table: Table, key: Key, more: ColumnElement[bool]) -> bool:
+    here = and_(table.c.device == key.device, table.c.epoch == key.epoch, table.c.seq == key.seq, more)
+    return connection.scalar(select(func.count()).select_from(table).where(here)) != 0
+
+
+def _add(store: Store, table: Table, values: list[dict[str, Any]]) -> int:
+    added = 0
+    for value in values:
+        try:
+            with store.writing() as connection:
+                connection.execute(insert(table), value)
+        except IntegrityError:  # another settlement was quicker; it wrote the same
+            continue
+        added += 1
+    return added
+
+
+def _posting(booking: Booking) -> dict[str, Any]:
+    key, posting, day, at_ms, corrects = booking
+    row = {**key._asdict(), **posting._asdict(), "kind": int(posting.kind), "service_day": day, "at_ms": at_ms}
+    # A conclusion points at the entry that it is about, a correction at the posting that it takes back.
+    return row | {"ref_device": key.device, "ref_epoch": key.epoch, "ref_seq": key.seq, "ref_leg": corrects or None}
+
+
+def _alarm(alarm: Alarm) -> dict[str, Any]:
+    return {**alarm.key._asdict(), "kind": alarm.trouble.value, "at_ms": alarm.at_ms, "sentence": alarm.sentence}
+
+
+# --- a bill -------------------------------------------------------------------------------------------------------------------------------
+
+
+def bill_of(connection: Connection, operator: str, month: Month, terms: Terms, as_of_ms: int, *, day_of: Callable[[int], int]) -> Bill:
+    """The bill, from the books as they are (settle first). ``day_of``: the operator's service day of a time in Unix ms."""
+    undated = _Undated(connection, day_of)
+    moved = [*_dated(connection, operator, month, terms, as_of_ms), *undated.movements(operator)]
+    cut_ms = min(as_of_ms, terms.closes_ms(month) - 1)
+    found = bill(operator, month, moved, terms, as_of_ms)
+    return bill(operator, month, moved, terms, as_of_ms, remarks=_remarks(connection, found, undated, cut_ms))
+
+
+def knows_operator(connection: Connection, operator: str) -> bool:
+    """Some device or some entry is this operator's."""
+    device, posting = schema.device, schema.posting
+    if connection.scalar(select(func.count()).select_from(device).where(device.c.operator == operator)):
+        return True
+    return connection.execute(select(posting.c.seq).where(_of(operator)).limit(1)).first() is not None
+
+
+def raw_batches(connection: Connection) -> Iterator[tuple[int, bytes]]:
+    """Every sealed batch that brought something, and when it came."""
+    batch = schema.batch
+    for received_ms, sealed in connection.execute(select(batch.c.received_ms, batch.c.sealed).order_by(batch.c.id)):
+        yield received_ms, bytes(sealed)
+
+
+def keep_bill(store: Store, told: Bill, figures: dict[str, Any]) -> None:
+    """Write down that a bill was made, as final or provisional; a final one is written once."""
+    table = schema.settlement
+    number = told.month.year * 100 + told.month.month
+    row = {"operator": told.operator, "month": number, "kind": told.status.value, "at_ms": told.as_of_ms, "figures": figures}
+    with store.writing() as connection:
+        here = and_(table.c.operator == told.operator, table.c.month == number, table.c.kind == told.status.value)
+        if connection.execute(select(table.c.at_ms).where(here)).first() is None:
+            connection.execute(insert(table), row)
+
+
+def _of(operator: str) -> ColumnElement[bool]:
+    own = sorted(accounts_of(operator))
+    return or_(schema.posting.c.credit.in_(own), schema.posting.c.debit.in_(own))
+
+
+def _dated(connection: Connection, operator: str, month: Month, terms: Terms, as_of_ms: int) -> Iterator[Movement]:
+    posting = schema.posting
+    this_month = posting.c.service_day.between(month.first_day, month.last_day)
+    earlier = and_(posting.c.service_day.between(1, month.first_day - 1), posting.c.at_ms >= terms.closes_ms(month.previous))
+    quarter, turn = posting.c.at_ms // QUARTER_MS, posting.c.leg // TURN
+    asked = (
+        select(posting.c.service_day, quarter, posting.c.kind, turn, func.sum(posting.c.amount), func.count())
+        .where(_of(operator), or_(this_month, earlier), posting.c.at_ms < terms.closes_ms(month), posting.c.at_ms <= as_of_ms)
+        .group_by(posting.c.service_day, quarter, posting.c.kind, turn)
+    )
+    found: Sequence[Any] = connection.execute(asked).all()
+    for day, quarters, kind, which, amount, count in found:
+        yield Movement(day, quarters * QUARTER_MS, PostingKind(kind), which, int(amount), count)
+
+
+class _Undated:
+    """Postings of entries whose vehicle did not know the day, and the days that were found."""
+
+    def __init__(self, connection: Connection, day_of: Callable[[int], int]) -> None:
+        posting = schema.posting
+        self._postings = connection.execute(select(posting).where(posting.c.service_day == 0)).all()
+        self.days: dict[Key, Dated] = {}
+        for device, epoch in sorted({(row.device, row.epoch) for row in self._postings}):
+            found = dated_by(_stamps(connection, device, epoch), day_of)
+            self.days |= {Key(device, epoch, seq): dated for seq, dated in found.items()}
+
+    def movements(self, operator: str) -> Iterator[Movement]:
+        for row, dated in self._own(operator):
+            yield Movement(dated.service_day, max(row.at_ms, dated.since_ms), PostingKind(row.kind), turn_of(row.leg), row.amount)
+
+    def names(self, operator: str, month: Month) -> list[str]:
+        """The entries that are billed in a month by the day that was found."""
+        found = {Key(row.device, row.epoch, row.seq) for row, dated in self._own(operator) if Month.of(dated.service_day) == month}
+        return [f"端末{key.device} 記録{key.seq}" for key in sorted(found)]
+
+    def _own(self, operator: str) -> Iterator[tuple[Any, Dated]]:
+        own = accounts_of(operator)
+        for row in self._postings:
+            if row.credit in own or row.debit in own:
+                yield row, self.days[Key(row.device, row.epoch, row.seq)]
+
+
+def _stamps(connection: Connection, device: int, epoch: int) -> list[Stamp]:
+    entry = schema.entry
+    columns = (entry.c.seq, entry.c.boot, entry.c.mono_ms, entry.c.utc_ms, entry.c.clock, entry.c.service_day, entry.c.received_ms)
+    found = connection.execute(select(*columns).where(entry.c.device == device, entry.c.epoch == epoch))
+    return [Stamp(seq, When(boot, mono_ms, utc_ms, clock), day, came) for seq, boot, mono_ms, utc_ms, clock, day, came in found]
+
+
+def _remarks(connection: Connection, told: Bill, undated: _Undated, cut_ms: int) -> Remarks:
+    unsure = _unknown(connection, told.operator, told.month, cut_ms)
+    return Remarks(
+        unknown=len(unsure),
+        unknown_points=sum(unsure),
+        repaired=tuple(undated.names(told.operator, told.month)),
+        missing=_missing(connection, told.operator),
+        lost=_lost(connection, told.operator),
+    )
+
+
+def _unknown(connection: Connection, operator: str, month: Month, cut_ms: int) -> list[int]:
+    """The points of each debit of the month that could not be told by then."""
+    entry = schema.entry
+    here = and_(
+        entry.c.service_day.between(month.first_day, month.last_day),
+        entry.c.kind == int(Kind.UNKNOWN),
+        entry.c.operator == operator,
+        entry.c.received_ms <= cut_ms,
+    )
+    riders = connection.scalars(select(entry.c.rider).where(here).distinct()).all()
+    untold = (
+        judgement.entry
+        for rider in riders
+        for judgement in settle(history(connection, rider, cut_ms)).judgements
+        if judgement.verdict in {Verdict.UNTOLD, Verdict.CONTRADICTED} and not judgement.paid_since_ms
+    )
+    return [
+        each.fare.points
+        for each in untold
+        if each.place.operator == operator and month.first_day <= each.place.service_day <= month.last_day
+    ]
+
+
+def _missing(connection: Connection, operator: str) -> int:
+    """Entries that lie below one that came."""
+    ledger, island, device = schema.ledger, schema.island, schema.device
+    asked = (
+        select(
+            ledger.c.device,
+            ledger.c.epoch,
+            ledger.c.next_seq,
+            func.max(island.c.last_seq),
+            func.sum(island.c.last_seq - island.c.first_seq + 1),
+        )
+        .select_from(ledger)
+        .join(device, device.c.id == ledger.c.device)
+        .join(island, and_(island.c.device == ledger.c.device, island.c.epoch == ledger.c.epoch))
+        .where(device.c.operator == operator)
+        .group_by(ledger.c.device, ledger.c.epoch, ledger.c.next_seq)
+    )
+    return sum(int(highest) - next_seq + 1 - int(there) for _, _, next_seq, highest, there in connection.execute(asked))
+
+
+def _lost(connection: Connection, operator: str) -> int:
+    loss, device = schema.loss, schema.device
+    asked = select(func.count()).select_from(loss.join(device, device.c.id == loss.c.device)).where(device.c.operator == operator)
+    return connection.scalar(asked) or 0
+
+
+# --- grants -------------------------------------------------------------------------------------------------------------------------------
+
+
+def riders(connection: Connection) -> list[bytes]:
+    """Everybody whose card was ever met."""
+    return [bytes(rider) for rider in connection.scalars(select(schema.entry.c.rider).where(schema.entry.c.rider.is_not(None)).distinct())]
+
+
+def granted_to(connection: Connection, rider: bytes) -> list[RiderGrant]:
+    """All grants of one rider, by number."""
+    table = schema.rider_grant
+    found = connection.execute(select(table).where(table.c.rider == rider).order_by(table.c.number))
+    return [
+        RiderGrant(bytes(row.rider), row.fiscal_year, row.number, row.points, GrantKind(row.kind), row.at_ms, row.ref or 0) for row in found
+    ]
+
+
+def days_found(connection: Connection, day_of: Callable[[int], int]) -> dict[Key, int]:
+    """The days of entries whose vehicle did not know it."""
+    return {key: dated.service_day for key, dated in _Undated(connection, day_of).days.items()}
+
+
+def keep_grant(store: Store, grant: RiderGrant) -> bool:
+    """Write a grant down; False when one of this rider, year and number is there already."""
+    row = {
+        "rider": grant.rider,
+        "fiscal_year": grant.fiscal_year,
+        "number": grant.number,
+        "points": grant.points,
+        "kind": grant.kind.value,
+        "at_ms": grant.at_ms,
+        "ref": grant.ref or None,
+    }
+    return _add(store, schema.rider_grant, [row]) == 1
+
+
+def settled_of(connection: Connection, rider: bytes) -> Settled:
+    """What follows from all of one rider's entries."""
+    return settle(history(connection, rider))
+
+
+__all__ = [
+    "Added",
+    "bill_of",
+    "granted_to",
+    "history",
+    "keep_bill",
+    "keep_grant",
+    "key_of",
+    "knows_operator",
+    "raw_batches",
+    "riders",
+    "settle_all",
+]
