@@ -205,9 +205,9 @@ class Pace:
     """The numbers behind the rows. A vehicle takes the defaults.
 
     ``rest_s``: from one heartbeat to the next. ``look_s``: how often the ledger is looked at meanwhile. ``batch``: entries a batch, at
-    which a new contact is worth while too. ``canary``: entries of the first batch after ``silence_s`` without the city. ``base_s``, ``most_s``:
-    the wait after the first failure, and the longest. ``away_s``: when we are refused. ``obey_s``: the longest Retry-After that is obeyed.
-    ``settle_s``: a start waits up to that long, so that a depot's vehicles do not all call at once.
+    which a new contact is worth while too. ``canary``: entries of the first batch after ``silence_s`` without the city. ``base_s``,
+    ``most_s``: the wait after the first failure, and the longest. ``away_s``: when we are refused. ``obey_s``: the longest Retry-After that
+    is obeyed. ``settle_s``: a start waits up to that long, so that a depot's vehicles do not all call at once.
     """
 
     rest_s: float = 300

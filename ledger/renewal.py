@@ -14,12 +14,11 @@ Step 4 tells a second try that step 3 is done: files found then belong to the ne
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ledger.beside import replace_file
+from ledger.beside import flush_folder, replace_file
 from ledger.errors import LedgerUnreadable
 from ledger.notes import LossReason
 
@@ -117,7 +116,7 @@ class RenewalBeside:
             old, new = (self._database.with_name(name + suffix) for name in (self._database.name, note.name))
             if old.exists():
                 old.rename(new if not new.exists() else new.with_name(new.name + ".late"))
-        _flush(self._database.parent)
+        flush_folder(self._database.parent)
 
     def old_database(self, note: Note) -> Path:
         aside = self._database.with_name(note.name)
@@ -125,7 +124,7 @@ class RenewalBeside:
 
     def end(self) -> None:
         self._note.unlink(missing_ok=True)
-        _flush(self._database.parent)
+        flush_folder(self._database.parent)
 
 
 def set_aside_ledgers(database: Path, *, everything: bool = False) -> list[Path]:
@@ -133,11 +132,3 @@ def set_aside_ledgers(database: Path, *, everything: bool = False) -> list[Path]
     found = [path for path in database.parent.glob(f"{database.name}.epoch-*") if path.is_file()]
     ledgers = [path for path in found if everything or not path.name.endswith(("-wal", "-shm"))]
     return sorted(ledgers, key=lambda path: (path.stat().st_mtime_ns, path.name))
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
