@@ -1,9 +1,8 @@
-"""What the clerks' pages read from the city's tables: real tables in SQLite, rows as the books write them."""
+"""What the clerks' pages read from the city's tables: real tables in both databases, rows as the books write them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,8 +47,8 @@ class Depot:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{tmp_path / 'city.db'}") as opened:
+def store(url: str) -> Iterator[Store]:
+    with Store.open(url) as opened:
         opened.migrate()
         add(opened, schema.device, *({"id": n, "name": f"港{n:02}", "operator": "minato", "created_ms": 1} for n in (1, 2)))
         yield opened
