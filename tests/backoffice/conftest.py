@@ -84,15 +84,27 @@ def vehicle() -> Callable[..., Vehicle]:
     return make_vehicle
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Any]:
-    """A PostgreSQL of the test run's own; a test that wants it is skipped, aloud, where there is none."""
+def a_server(*, safe: bool) -> Any:
     sys.path.insert(0, str(Path(__file__).parent))
     from postgresql_server import Server
 
     if not Server.is_here():
         pytest.skip("PostgreSQL 15 is not installed here (apt-packages.txt); its half of the books is untested")
-    server = Server(safe=False)
+    return Server(safe=safe)
+
+
+@pytest.fixture
+def postgresql_to_kill() -> Iterator[Any]:
+    """A PostgreSQL that flushes as a real one does, and that the test may kill."""
+    server = a_server(safe=True)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """A PostgreSQL of the test run's own; a test that wants it is skipped, aloud, where there is none."""
+    server = a_server(safe=False)
     with Store.open(server.url(server.new_database())) as store:
         store.migrate()
     yield server

@@ -71,10 +71,11 @@ class Server:
         return name
 
     def backends(self) -> list[int]:
-        """Processes of the server that work for a client."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        """Processes of the server that work for a client; none while it recovers."""
+        asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        with suppress(psycopg.OperationalError), psycopg.connect(self.url(), autocommit=True) as connection:
             return [row[0] for row in connection.execute(asked)]
+        return []
 
     def kill(self) -> None:
         """The whole server at once, as a machine that stops; not one of its processes gets to say a word."""
