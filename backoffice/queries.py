@@ -11,6 +11,7 @@ settlements at once may meet; the second finds the rows of the first.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, or_, select
@@ -18,15 +19,20 @@ from sqlalchemy.exc import IntegrityError
 
 from backoffice import rows, schema
 from backoffice.bill import Bill, Month, Movement, Remarks, Terms, bill
-from backoffice.book import TURN, PostingKind, turn_of
+from backoffice.book import TURN, PostingKind, granted, turn_of
 from backoffice.clock_repair import Stamp
-from backoffice.grants import GrantKind, RiderGrant
-from backoffice.settle import Alarm, Booking, Dated, Settled, accounts_of, dated_by, settle
-from backoffice.witness import Arrived, Key, Verdict, key_of
+from backoffice.grants import GrantKind, RiderGrant, due
+from backoffice.settle import Alarm, Booking, Dated, accounts_of, dated_by, settle
+from backoffice.witness import Arrived, Key, Verdict
+from fares.dates import first_day
+from fares.scheme import Scheme
 from ledger.entry import Kind, When
 
 QUARTER_MS = 900_000
 """Bills look no closer at when something became known."""
+
+THE_CITY = 0
+"""The device under which grants are filed; no terminal has this number."""
 
 _ENTRY = [schema.entry.c[name] for name in rows.ENTRY]
 _RECEIVED = rows.ENTRY.index("received_ms")
@@ -287,7 +293,9 @@ def days_found(connection: Connection, day_of: Callable[[int], int]) -> dict[Key
 
 
 def keep_grant(store: Store, grant: RiderGrant) -> bool:
-    """Write a grant down; False when one of this rider, year and number is there already."""
+    """Write a grant and its posting down, together; False when one of this rider, year and number is there already, or another city's
+    program was writing at the same moment (ask again).
+    """
     row = {
         "rider": grant.rider,
         "fiscal_year": grant.fiscal_year,
@@ -297,22 +305,49 @@ def keep_grant(store: Store, grant: RiderGrant) -> bool:
         "at_ms": grant.at_ms,
         "ref": grant.ref or None,
     }
-    return _add(store, schema.rider_grant, [row]) == 1
+    posting = schema.posting
+    try:
+        with store.writing() as connection:
+            connection.execute(insert(schema.rider_grant), row)
+            here = and_(posting.c.device == THE_CITY, posting.c.epoch == grant.fiscal_year)
+            last = connection.scalar(select(func.max(posting.c.seq)).where(here)) or 0
+            connection.execute(insert(posting), _granted(grant, last + 1))
+    except IntegrityError:
+        return False
+    return True
 
 
-def settled_of(connection: Connection, rider: bytes) -> Settled:
-    """What follows from all of one rider's entries."""
-    return settle(history(connection, rider))
+def _granted(grant: RiderGrant, seq: int) -> dict[str, Any]:
+    """A grant belongs to no vehicle's entry: its posting is filed under device 0, the fiscal year, and a number of its own."""
+    posting = granted(grant.rider, abs(grant.points))
+    if grant.points < 0:
+        posting = posting._replace(debit=posting.credit, credit=posting.debit)
+    day = (first_day(grant.fiscal_year) - date(1970, 1, 1)).days
+    key = {"device": THE_CITY, "epoch": grant.fiscal_year, "seq": seq}
+    return key | posting._asdict() | {"kind": int(posting.kind), "service_day": day, "at_ms": grant.at_ms}
+
+
+def grant_all(store: Store, scheme: Scheme, fiscal_year: int, at_ms: int, *, day_of: Callable[[int], int]) -> list[RiderGrant]:
+    """Bring the grants of every rider for ``fiscal_year`` up to date; what was granted now. Run it as often as you like."""
+    with store.reading() as connection:
+        everybody, days = riders(connection), days_found(connection, day_of)
+    added: list[RiderGrant] = []
+    for rider in everybody:
+        with store.reading() as connection:
+            found = due(scheme, history(connection, rider), granted_to(connection, rider), fiscal_year, at_ms, days=days)
+        if found is not None and keep_grant(store, found):
+            added.append(found)
+    return added
 
 
 __all__ = [
     "Added",
     "bill_of",
+    "grant_all",
     "granted_to",
     "history",
     "keep_bill",
     "keep_grant",
-    "key_of",
     "knows_operator",
     "raw_batches",
     "riders",

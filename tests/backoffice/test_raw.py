@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fares
 from backoffice import queries, raw, schema
 from backoffice.bill import Bill, Month, Part, Terms, bill
 from backoffice.billing import CannotBill, bill_arguments, run_bill
+from backoffice.book import PostingKind
 from backoffice.grants import GrantKind, RiderGrant
 from backoffice.settle import days_of, movements, settle
 from backoffice.store import Store
@@ -24,6 +26,7 @@ from backoffice.witness import Arrived
 from drivers.cards.purse import FULL, Counters, RegLog, compare
 from drivers.cards.purse import Outcome as Debit
 from drivers.devices.clock import ClockState
+from fares.scheme import load
 from ledger import batch, seal
 from ledger.batch import Batch
 from ledger.chain import follow, genesis
@@ -276,10 +279,9 @@ def test_the_made_up_months_have_every_kind_of_line_and_late_months() -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(f"sqlite:///{tmp_path}/city.db") as opened:
-        opened.migrate()
-        yield opened
+def store(books: Store) -> Store:
+    """Empty books, once in each database."""
+    return books
 
 
 def deliver(store: Store, world: World) -> None:
@@ -359,3 +361,17 @@ def test_a_grant_is_written_once(store: Store) -> None:
     assert [queries.keep_grant(store, grant), queries.keep_grant(store, grant)] == [True, False]
     with store.reading() as connection:
         assert queries.granted_to(connection, bytes(8)) == [grant]
+
+
+def test_grants_over_the_citys_entries_are_brought_up_to_date_once(store: Store) -> None:
+    world = World(Random(3), 60).live()
+    deliver(store, world)
+    scheme = load(Path(fares.__file__).parent / "schemes" / "silver_emica.toml")
+    first = queries.grant_all(store, scheme, 2027, 1, day_of=partial(day_of, _ANY))
+    assert first
+    assert all(grant.kind is GrantKind.YEARLY and 0 < grant.points <= 2000 for grant in first)
+    assert queries.grant_all(store, scheme, 2027, 2, day_of=partial(day_of, _ANY)) == []
+    with store.reading() as connection:
+        found = connection.execute(schema.posting.select().where(schema.posting.c.kind == int(PostingKind.GRANT))).all()
+    assert sum(row.amount for row in found) == sum(grant.points for grant in first)
+    assert {row.debit for row in found} == {"city:grants"}
