@@ -63,6 +63,17 @@ def run_bill(options: argparse.Namespace, store: queries.Store, setting: Setting
     return 0
 
 
+def bill_file(store: queries.Store, setting: Setting, operator: str, month: Month, *, kind: str, now_ms: int) -> bytes:
+    """The bill as "csv" or "pdf", from the books as they stand and without settling first; raises ``CannotBill``."""
+    form = _form(None)
+    terms = Terms(setting.zone, form.provisional_at, form.final_after_days, lambda _: form.yen_per_point)
+    with store.reading() as connection:
+        if not queries.knows_operator(connection, operator):
+            raise CannotBill("no vehicle and no ride is of this operator")
+        told = queries.bill_of(connection, operator, month, terms, now_ms, day_of=_day_of(setting.zone, form.service_day_starts))
+    return _pdf(told, form, setting.zone) if kind == "pdf" else _csv(told, bill_csv.ENCODINGS[0])
+
+
 def _month(text: str) -> Month:
     try:
         return Month.parse(text)

@@ -1,18 +1,29 @@
 """The back office's composition root: settings into objects. The only place in this package that imports an adapter."""
 
+import hashlib
+import hmac
+import logging
+import stat
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
 from backoffice import health
 from backoffice.city import BooksAway, City
+from backoffice.console import door as console_door
 from backoffice.settings import Settings, default, read
+from drivers.errors import DriverError
+from fares.faults import Unusable
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from backoffice.console.pages import Bill
     from backoffice.registry import CityBooks
     from backoffice.store import Store
     from ledger.seal import Signer
@@ -54,6 +65,69 @@ def open_city(settings: Settings, signers: "Sequence[Signer]") -> Generator[City
         yield City(books, signers, SignatureChecker(), now_ms, settings.pace)
 
 
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What the clerks' pages need beside the books, read once before anything is served."""
+
+    clerks: console_door.Clerks
+    secret: bytes
+    rider: Callable[[bytes], bytes]
+
+
+def office_of(settings: Settings) -> Office | None:
+    """Who may see the clerks' pages; None when the settings have none. Raises ``fares.faults.Unusable``."""
+    if settings.console is None:
+        return None
+    from drivers.vault_file import VaultFile
+
+    file = settings.console.passphrases
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise Unusable([f"{file}: others may read this file; run `chmod 600 {file}`."])
+        clerks = console_door.read_clerks(file.read_text(encoding="utf-8"))
+        # The city's key file is a secret that all our processes share and that outlives them; sessions do, too.
+        secret = hmac.new(settings.keys.read_bytes(), b"kazashi console", hashlib.sha256).digest()
+        return Office(clerks, secret, VaultFile.open(settings.console.vault).rider)
+    except OSError as error:
+        raise Unusable([f"{error.filename}: cannot be read ({error.strerror}); it is needed for the clerks' pages."]) from error
+    except UnicodeDecodeError as error:
+        raise Unusable([f"{file}: is no text in UTF-8; write a line 'name passphrase' for each clerk."]) from error
+    except console_door.PassphrasesUnusable as error:
+        raise Unusable([f"{file}: {error}."]) from error
+    except DriverError as error:
+        raise Unusable([str(error)]) from error
+
+
+def console(settings: Settings, books: "CityBooks", store: "Store", office: Office) -> "APIRouter":
+    """The clerks' pages over the books."""
+    from backoffice.console.pages import Desk, console_router
+    from backoffice.console_queries import ConsoleBooks
+
+    asked = ConsoleBooks(store, books)
+    noted = logging.getLogger("kazashi.console").info
+    bill = _bills(settings, store)
+    desk = Desk(asked, office.clerks, office.secret, office.rider, now_ms, settings.zone, noted, settings.health, bill)
+    return console_router(desk)
+
+
+def _bills(settings: Settings, store: "Store") -> "Callable[[str, date, str], Bill | None]":
+    from backoffice import billing
+    from backoffice.bill import Month
+    from backoffice.console.pages import Bill
+
+    types = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
+
+    def made(operator: str, first: date, kind: str) -> Bill | None:
+        month = Month(first.year, first.month)
+        try:
+            content = billing.bill_file(store, settings, operator, month, kind=kind, now_ms=now_ms())
+        except billing.CannotBill:
+            return None
+        return Bill(content, types[kind], f"請求書-{operator}-{month}.{kind}")
+
+    return made
+
+
 def bind(settings: Settings) -> socket:
     """The socket of the door. Raises ``OSError``."""
     from backoffice import server
@@ -61,16 +135,18 @@ def bind(settings: Settings) -> socket:
     return server.bind(settings.listen.host, settings.listen.port)
 
 
-def serve(settings: Settings, signers: "Sequence[Signer]", door: socket) -> bool:
-    """Serve until told to stop; whether that is why it ended. Raises ``BooksAway``."""
+def serve(settings: Settings, signers: "Sequence[Signer]", door: socket, office: Office | None = None) -> bool:
+    """Serve until told to stop; whether that is why it ended. ``office``: serve the clerks' pages too. Raises ``BooksAway``."""
     from backoffice import server
 
     @contextmanager
     def application() -> Generator[Callable[..., Any]]:
         from backoffice.api import create_app
+        from backoffice.registry import CityBooks
 
-        with open_city(settings, signers) as city:
-            yield create_app(city, settings.limits)
+        with open_store(settings) as store, open_city(settings, signers) as city:
+            pages = () if office is None else (console(settings, CityBooks(store), store, office),)
+            yield create_app(city, settings.limits, pages)
 
     return server.serve(application, door, settings.listen.workers)
 

@@ -39,8 +39,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Console:
+    """The clerks' pages. ``passphrases``: a line for each clerk (``backoffice.console.door``); ``vault``: the file with the rider key."""
+
+    passphrases: Path
+    vault: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """``database``: an SQLAlchemy URL. ``keys``: the city's signing keys. ``code_hours``: how long an enrolment code may be used."""
+    """``database``: an SQLAlchemy URL. ``keys``: the city's signing keys. ``code_hours``: how long an enrolment code may be used.
+
+    ``console`` None: there are no pages for clerks.
+    """
 
     database: str
     keys: Path
@@ -50,6 +61,7 @@ class Settings:
     pace: Pace = field(default_factory=Pace)
     health: Rules = field(default_factory=Rules)
     code_hours: int = 72
+    console: Console | None = None
 
 
 def default(folder: Path = Path()) -> Settings:
@@ -71,6 +83,7 @@ def read(data: bytes, name: str, folder: Path) -> Settings:
         pace=_pace(root.inner("receipts")),
         health=_health(root.inner("health")),
         code_hours=root.inner("enrolment").number("code_hours", 72, least=1, most=24 * 90),
+        console=_console(root.inner("console"), folder) if root.has("console") else None,
     )
     if settings.listen.workers > 1 and settings.database.startswith("sqlite"):
         root.fault("listen.workers", "is more than 1, but SQLite has one writer; name a PostgreSQL database or write 1.")
@@ -87,6 +100,10 @@ def with_listen(settings: Settings, host: str | None, port: int | None) -> Setti
     """The settings with what the command line said."""
     listen = settings.listen
     return replace(settings, listen=replace(listen, host=host or listen.host, port=listen.port if port is None else port))
+
+
+def _console(table: Fields, folder: Path) -> Console:
+    return Console(folder / table.text("passphrases", "clerks.txt"), folder / table.text("vault", "office.keys"))
 
 
 def _database(table: Fields, folder: Path) -> str:

@@ -112,8 +112,8 @@ class _Call:
 
     @property
     def secure(self) -> bool:
-        """Whether the browser came by TLS."""
-        return self.request.url.scheme == "https"
+        """Whether the browser came by TLS, by our own or by a proxy's; who says so without reason only gets a cookie that is worth less."""
+        return "https" in {self.request.url.scheme, self.request.headers.get("x-forwarded-proto", "")}
 
     @property
     def here(self) -> str:

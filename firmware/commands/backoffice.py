@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backoffice.settings import Settings
     from ledger.seal import Signer
 
-NEEDS = ("alembic", "fastapi", "psycopg", "sqlalchemy", "uvicorn")
+NEEDS = ("alembic", "fastapi", "jinja2", "psycopg", "sqlalchemy", "uvicorn")
 MOST_DEVICE = 0xFFFFFF
 _HOUR_MS = 3_600_000
 
@@ -136,12 +136,17 @@ def _init(_options: argparse.Namespace, settings: "Settings") -> int:
 def _serve(options: argparse.Namespace, settings: "Settings") -> int:
     from backoffice import compose as city
     from backoffice.settings import shown, with_listen
+    from fares.faults import Unusable
 
     port = cast("int | None", options.port)
     if port is not None and not 0 <= port <= 65535:
         raise Failure(f"--port {port}: a port is a number from 0 to 65535")
     settings = with_listen(settings, options.host, port)
     signer = _signer(settings)
+    try:
+        office = city.office_of(settings)
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
     with _books(settings):
         pass  # the tables are made before anybody knocks
     try:
@@ -153,8 +158,10 @@ def _serve(options: argparse.Namespace, settings: "Settings") -> int:
     host, bound = cast("tuple[str, int]", door.getsockname()[:2])
     name = f"[{host}]" if ":" in host else host
     print(f"ready: the city listens on http://{name}:{bound}/ with {shown(settings)}", flush=True)
+    if office is not None:
+        print(f"       clerks: http://{name}:{bound}/console/", flush=True)
     with door:
-        told = city.serve(settings, (signer,), door)
+        told = city.serve(settings, (signer,), door, office)
     if not told:
         raise Failure("one of the processes died, so all were stopped; the log says why")
     print("stopped", flush=True)

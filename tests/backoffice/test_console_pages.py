@@ -158,6 +158,11 @@ def test_a_session_cookie_is_for_no_script_and_no_other_site(browser: Browser) -
     answer = browser.post("/console/enter", data={"token": token(page), "passphrase": WORD_OF_SATO}, follow_redirects=False)
     told = answer.headers["set-cookie"].lower()
     assert all(part in told for part in ("httponly", "samesite=strict", "path=/console"))
+    assert "secure" not in told
+    behind = browser.get("/console/enter", headers={"X-Forwarded-Proto": "https"}, follow_redirects=False)
+    assert "secure" not in behind.headers.get("set-cookie", "")  # signed in already: nothing is set
+    browser.cookies.clear()
+    assert "secure" in browser.get("/console/enter", headers={"X-Forwarded-Proto": "https"}).headers["set-cookie"].lower()
 
 
 def test_whoever_signs_out_is_out(browser: Browser) -> None:
