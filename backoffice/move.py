@@ -151,7 +151,8 @@ def _count_on(writing: Target, table: str) -> None:
 def _same_rows(reading: Connection, writing: Target, table: Table) -> int:
     here, there = reading.scalar(select(func.count()).select_from(table)) or 0, _count(writing, table)
     if here != there:
-        raise CannotMove(f"The old books have {here} rows of {table.name}, the new {there}. Make a new, empty database and move again.")
+        counts = f"The old books have {here} rows of {table.name}, the new ones {there}."
+        raise CannotMove(f"{counts} Make a new, empty database and move again.")
     return there
 
 
