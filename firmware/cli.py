@@ -37,7 +37,8 @@ CONTENTS = (
         "On the vehicle",
         {
             "validator": "run the tap validator",
-            "ledger": "verify, show or export a ledger",
+            "courier": "carry the ledger to the city",
+            "ledger": "verify, show or export a ledger; carry it by stick",
             "packages": "what the city sent; accept or reject what is held",
         },
     ),

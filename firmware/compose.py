@@ -38,16 +38,22 @@ if TYPE_CHECKING:
     from drivers.emulated.speaker import Speaker
     from drivers.qualify import Bench, Hand
     from drivers.readers.pn532 import Pn532
+    from drivers.signer import Algorithm
     from fares.scheme import Scheme
     from fares.table import FareTable, Trip
     from firmware.config import Config, Rules
     from firmware.desk import Desk, DeskVault
+    from firmware.keyring import VaultKeyring
     from firmware.packages import Judge
     from firmware.simulation import Simulation, Wish
+    from ledger.carrier import Carrier, Uplink
+    from ledger.courier import Pace
     from ledger.entry import Entry, Place, Versions
     from ledger.package import Package, PackageKind
+    from ledger.receipts import LetterboxBeside
     from ledger.seal import Signer
     from ledger.store import LedgerFile, Store
+    from ledger.uplink import HttpUplink
     from validator.journey import Tariff
     from validator.lists import DenyList
     from validator.messages import Presenter
@@ -476,19 +482,40 @@ def open_tariff(rules: "Rules", sent: "Mapping[PackageKind, Package] | None" = N
 
 
 def open_ledger(path: Path, terminal: int) -> "Store":
-    """The vehicle's ledger for writing; a new one, in a new epoch, where none has ever been. Raises ``Failure``."""
+    """The vehicle's ledger for writing; a new one, in a new epoch, where none has ever been. Raises ``Failure``.
+
+    One that was exchanged, restored or is gone is set aside; the vehicle goes on in a new epoch, and the courier finds word of the loss.
+    """
     import secrets
 
-    from ledger.errors import LedgerError
+    from ledger.errors import LedgerError, StoreRolledBack
     from ledger.store import Store
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Store.open_or_create(path, device=terminal, new_epoch=partial(secrets.randbits, 48))
+        try:
+            return Store.open_or_create(path, device=terminal, new_epoch=partial(secrets.randbits, 48))
+        except StoreRolledBack as error:
+            return _open_anew(path, terminal, error)
     except LedgerError as error:
         raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(f"{path}: cannot be written ({error.strerror}); choose a place on the data partition") from error
+
+
+def _open_anew(path: Path, terminal: int, why: Exception) -> "Store":
+    import logging
+    import secrets
+
+    from drivers.devices.clock_system import SystemClock
+    from ledger.entry import Versions, When
+    from ledger.store import Store
+
+    logging.getLogger(__name__).warning("%s; what is there is set aside", why)
+    now = SystemClock(0).now()
+    when = When(0, 0, max(now.utc_ms, 0), int(now.state))  # this start has no number yet
+    epoch = secrets.randbits(48)
+    return Store.open_anew(path, device=terminal, epoch=epoch, when=when, versions=Versions(software=VERSION), tell=_letterbox(path).tell)
 
 
 def open_deny_list(path: Path | None, rider_key: int) -> "DenyList":
@@ -539,6 +566,8 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
             clock=SystemClock(started.when.boot + 1 if started else 1),
             random=secrets.token_bytes,
             blocked=denied.blocks,
+            letterbox=open_letterbox(config) if config.city_keys else None,
+            parts=partial(_parts_of, presenter),
         )
         versions = Versions(
             table=tariff.table.digest,
@@ -548,7 +577,7 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
             rider_key=vault.rider_key_version,
         )
         duty = resume(tariff.operator.id, config.vehicle, trips_of(tariff.table, config.routes), ledger.last)
-        station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions), duty)
+        station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions, config.city.keep_days), duty)
         station.open_shift()
         _write_alarms(config, ledger, equipment.clock, station.duty.place(), versions)
         yield station
@@ -615,6 +644,142 @@ def signer_of(private: bytes) -> "Signer":
     from drivers.signing import Ed25519Key
 
     return Ed25519Key(private)
+
+
+# ── the road to the city ──
+
+
+def _letterbox(ledger: Path, keys: "Sequence[tuple[Algorithm, bytes]]" = ()) -> "LetterboxBeside":
+    from drivers.signing import SignatureChecker
+    from ledger.receipts import CityKeys, LetterboxBeside
+    from ledger.seal import key_id
+
+    return LetterboxBeside(ledger, CityKeys(SignatureChecker(), {key_id(public): public for _, public in keys}))
+
+
+def open_letterbox(config: "Config") -> "LetterboxBeside":
+    """What lies between a vehicle's station and its courier, beside the ledger."""
+    return _letterbox(config.ledger, config.city_keys)
+
+
+def _parts_of(presenter: "Presenter") -> dict[str, int]:
+    """The screen, as far as this process sees it; what the loudspeaker does nobody here can hear."""
+    from ledger.notes import BROKEN, WORKS
+
+    return {"screen": WORKS if presenter.answering else BROKEN} if isinstance(presenter, ScreenLink) else {}
+
+
+def open_keyring(config: "Config") -> "VaultKeyring":
+    """The vehicle's device key; raises ``Failure`` when the key file cannot be used."""
+    from firmware.keyring import VaultKeyring
+
+    keyring = VaultKeyring(config.keys, _vault_signer)
+    keyring.signer()
+    return keyring
+
+
+def _vault_signer(keys: Path) -> "Signer":
+    from drivers.vault_file import VaultFile, VaultFileRefused
+    from ledger.seal import VaultSigner
+
+    try:
+        vault = VaultFile.open(keys)
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+    return VaultSigner(vault, vault.device_public_key())
+
+
+def make_next_key(config: "Config") -> str:
+    """Make the vehicle's next device key and announce it in the ledger, which nobody else may have open; raises ``Failure``.
+
+    The announcement's ``reason``; the same one again when it was made before and the city does not know it yet.
+    """
+    import secrets
+
+    from drivers.devices.clock_system import SystemClock
+    from drivers.vault_file import VaultFileRefused, read_keys, write_keys
+    from ledger.entry import Entry, Kind, Versions, When
+    from ledger.errors import LedgerError
+
+    keyring = open_keyring(config)
+    try:
+        with open_ledger(config.ledger, config.terminal) as ledger:
+            if keyring.next_signer() is None:
+                write_keys(keyring.next_file, read_keys(config.keys).for_terminal(secrets.token_bytes(32)))
+            announced, reason = ledger.last(Kind.KEY), keyring.next_reason()
+            if announced is None or announced.reason != reason:
+                started = ledger.last(Kind.BOOT)
+                now = SystemClock(started.when.boot + 1 if started else 1).now()
+                when = When(now.boot, now.mono_ms, max(now.utc_ms, 0), int(now.state))
+                entry = Entry(Kind.BOOT, when, versions=Versions(software=VERSION))
+                ledger.append(entry)  # the clock's count begins anew with this program, so its boot has a number of its own
+                ledger.append(replace(entry, kind=Kind.KEY, reason=reason))
+            return reason
+    except (VaultFileRefused, LedgerError) as error:
+        raise Failure(str(error)) from error
+
+
+def open_uplink(config: "Config") -> "HttpUplink":
+    """The wire to the city; raises ``Failure``."""
+    from ledger.uplink import BadAddress, Certificates, HttpUplink
+
+    city = config.city
+    if not city.url:
+        raise Failure("city.url: is missing; write the city's address, or carry batches by `kazashi ledger stick`")
+    try:
+        return HttpUplink(city.url, Certificates(city.authority, city.certificate, city.certificate_key))
+    except BadAddress as error:
+        raise Failure(str(error)) from error
+
+
+@contextmanager
+def open_courier(config: "Config", uplink: "Uplink | None" = None, pace: "Pace | None" = None) -> Generator["Carrier"]:
+    """The vehicle's one courier, by the configured wire or another; raises ``Failure``."""
+    import random
+
+    from drivers.devices.clock_system import SystemClock
+    from ledger.beside import BesideDatabase
+    from ledger.carrier import Carrier, Equipment
+    from ledger.errors import LedgerError
+
+    letterbox = open_letterbox(config)
+    equipment = Equipment(
+        device=config.terminal,
+        software=VERSION,
+        ledgers=partial(ledgers_beside, config.ledger),
+        open=open_ledger_to_send,
+        uplink=uplink or open_uplink(config),
+        believe=letterbox.city.receipt,
+        letterbox=letterbox,
+        keyring=open_keyring(config),
+        clock=SystemClock(0),
+        draw=random.SystemRandom().random,
+        free_bytes=BesideDatabase(config.ledger).free_bytes,
+    )
+    try:
+        letterbox.lock()
+    except LedgerError as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{config.ledger}: nothing can be written beside it ({error.strerror}); correct ledger.file") from error
+    try:
+        yield Carrier(equipment, pace)
+    finally:
+        letterbox.unlock()
+
+
+def ledgers_beside(path: Path) -> list[Path]:
+    """The ledgers that were set aside beside ``path``, and ``path`` last."""
+    from ledger.renewal import set_aside_ledgers
+
+    return [*set_aside_ledgers(path), path]
+
+
+def open_ledger_to_send(path: Path) -> "LedgerFile":
+    """A ledger whose entries are sent, whether or not a memory lies beside it; raises ``ledger.errors.LedgerError``."""
+    from ledger.store import LedgerFile
+
+    return LedgerFile.open_read_only(path, remembered=False)
 
 
 # ── packages from the city ──

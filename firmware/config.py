@@ -23,6 +23,7 @@ from firmware.failure import Failure
 
 FORMAT = 1
 MOST_TERMINAL = 0xFFFFFF
+LEAST_KEEP_DAYS, MOST_KEEP_DAYS = 2, 3650
 PATHS = (
     ("rules", "table"),
     ("rules", "operator"),
@@ -31,6 +32,9 @@ PATHS = (
     ("keys", "file"),
     ("ledger", "file"),
     ("keypad", "mapping"),
+    ("city", "ca"),
+    ("city", "certificate"),
+    ("city", "certificate_key"),
 )
 
 _Tables = dict[str, object]
@@ -64,6 +68,20 @@ class ScreenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CitySettings:
+    """The road to the city. ``url`` empty: there is none but a stick. ``keep_days``: what the city has stays here that long.
+
+    ``authority``: who signs the city's certificate; None: whoever the machine trusts. ``certificate``: this vehicle's, if the city asks.
+    """
+
+    url: str = ""
+    authority: Path | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    keep_days: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A vehicle's terminal.
 
@@ -83,6 +101,7 @@ class Config:
     keypad_mapping: Path | None
     screen: ScreenSettings
     city_keys: tuple[tuple[Algorithm, bytes], ...] = ()
+    city: CitySettings = CitySettings()
 
 
 def load(files: Sequence[Path]) -> Config:
@@ -140,7 +159,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
     root = Fields("", values, [])
     root.number("format", least=FORMAT, most=FORMAT)
     terminal, reader, rules = root.inner("terminal"), root.inner("reader"), root.inner("rules")
-    keypad, screen = root.inner("keypad"), root.inner("screen")
+    keypad, screen, city = root.inner("keypad"), root.inner("screen"), root.inner("city")
     config = Config(
         terminal=terminal.number("number", least=1, most=MOST_TERMINAL),
         vehicle=terminal.text("vehicle"),
@@ -158,7 +177,8 @@ def _config(values: Mapping[str, object], name: str) -> Config:
         keypad_device=_optional(keypad, "device"),
         keypad_mapping=_optional(keypad, "mapping"),
         screen=ScreenSettings(_size(screen), screen.flag("whole_screen"), screen.text("sound")),
-        city_keys=tuple(_city_key(key) for key in root.inner("city").each("keys")),
+        city_keys=tuple(_city_key(key) for key in city.each("keys")),
+        city=_city(city),
     )
     if config.keypad_device is not None and config.keypad_mapping is None:
         keypad.fault("mapping", "is missing; name a mapping file, such as examples/keypad.toml.")
@@ -189,6 +209,19 @@ def _reader(table: Fields) -> str:
     except ValueError as error:
         table.fault("address", f"{error}.")
     return address
+
+
+def _city(table: Fields) -> CitySettings:
+    settings = CitySettings(
+        url=table.text("url", ""),
+        authority=_optional(table, "ca"),
+        certificate=_optional(table, "certificate"),
+        certificate_key=_optional(table, "certificate_key"),
+        keep_days=table.number("keep_days", CitySettings().keep_days, least=LEAST_KEEP_DAYS, most=MOST_KEEP_DAYS),
+    )
+    if settings.url and not table.has("keys"):
+        table.fault("keys", "is missing; without the city's keys no receipt can be believed. Copy them from what enrolment gave.")
+    return settings
 
 
 def _city_key(table: Fields) -> tuple[Algorithm, bytes]:

@@ -109,6 +109,11 @@ class ScreenLink:
             if self._socket is not None and not self._behind:
                 self._send((packet,))
 
+    @property
+    def answering(self) -> bool:
+        """The screen is there and takes what it is sent."""
+        return self._socket is not None and not self._behind
+
     def close(self) -> None:
         """Let go of the screen; later messages are dropped."""
         with self._lock:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol, Self
 
 from drivers.devices.clock import Clock
@@ -86,7 +87,7 @@ class Reading(Protocol):
     def links(self, seq: int = 0, batch: int = 500) -> Iterable[Link]: ...
     def last(self, kind: Kind) -> Entry | None: ...
     def __enter__(self) -> Self: ...
-    def __exit__(self, *about: object) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 class Keyring(Protocol):
@@ -254,7 +255,7 @@ class Carrier:
         with self.equipment.open(path) as ledger:
             self._epochs[path] = ledger.epoch
             start, head = ledger.start(), ledger.head()
-            known = self._known.get(ledger.epoch) or _known_before(ledger)
+            known = self._known.get(ledger.epoch) or known_before(ledger)
             if known.next_seq <= start.seq:  # the city lost what was forgotten here: what is here goes on from where it begins
                 begin = max(start.seq, min(self._sent_to.get(ledger.epoch, 0), head.seq))
                 known = replace(known, next_seq=begin + 1, head=ledger.hash_at(begin) or start.hash)
@@ -346,7 +347,7 @@ class Carrier:
                 return Event.UNREADABLE
             ledger, entries = wanted
             with self.equipment.open(ledger.path) as reading:
-                payload, last = _batch(reading, entries, max(self.equipment.clock.now().utc_ms, 0))
+                payload, last = batch_of(reading, entries, max(self.equipment.clock.now().utc_ms, 0))
         except BatchTooLarge as error:
             log.info("%s", error)
             return Event.TOO_LARGE
@@ -510,14 +511,14 @@ def printable(text: str) -> str:
     return "".join(sign for sign in text if sign.isprintable())[:_TOLD_CHARACTERS]
 
 
-def _known_before(ledger: Reading) -> Known:
+def known_before(ledger: Reading) -> Known:
     """What the city had when the station last heard of it."""
     acknowledged = ledger.acknowledged()
     head = acknowledged.head if acknowledged else Head(0, ledger.hash_at(0) or b"")
     return Known(head.seq + 1, head.hash)
 
 
-def _batch(ledger: Reading, wanted: Range, now_ms: int) -> tuple[bytes, int]:
+def batch_of(ledger: Reading, wanted: Range, now_ms: int) -> tuple[bytes, int]:
     """The payload of the batch, and its last entry. It ends with an entry that announces a key: the next ones are signed with that."""
     previous = ledger.hash_at(wanted.first - 1)
     if previous is None:

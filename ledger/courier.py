@@ -30,7 +30,7 @@ Each row has a name, which the log carries. Two rows never share a (state, event
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -244,6 +244,10 @@ class Known:
     holes: tuple[tuple[int, int], ...] = ()
     min_interval_s: int = 0
     max_entries: int = 0
+
+    def up_to(self, seq: int) -> "Known":
+        """As it will be when the entries up to ``seq`` have arrived."""
+        return replace(self, next_seq=seq + 1)
 
 
 @dataclass(frozen=True, slots=True)

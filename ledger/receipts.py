@@ -74,7 +74,7 @@ class LetterboxBeside:
         self._state = database.with_name(database.name + ".state")
         self._memory = database.with_name(database.name + ".courier")
         self._lock = database.with_name(database.name + ".courier.lock")
-        self._city = city
+        self.city = city
         self._monotonic_s = monotonic_s
         self._lock_file = -1
 
@@ -84,7 +84,7 @@ class LetterboxBeside:
         found: list[Waiting] = []
         for path in sorted(self._receipts.glob(f"*{SUFFIX}")):
             try:
-                found.append(Waiting(path.name, self._city.receipt(path.read_bytes())))
+                found.append(Waiting(path.name, self.city.receipt(path.read_bytes())))
             except (Malformed, Foreign) as error:
                 log.warning("%s is taken away: %s", path.name, error)
                 path.unlink(missing_ok=True)

@@ -10,21 +10,23 @@ cannot even be asked is shown and said, a screen that is gone is not waited for.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from drivers.cards import purse
 from drivers.cards.purse import NoGoodGrant, PurseReading
 from drivers.channel import Channel
-from drivers.devices.clock import Clock
+from drivers.devices.clock import Clock, ClockState
 from drivers.devices.keypad import DriverKey, Keypad, KeyPress
 from drivers.errors import CardError, CardLost, CardRefused, MalformedReply, NotAuthentic, ReaderLost
 from drivers.reader import Reader
 from drivers.vault import GrantChecker, Vault
 from ledger.book import Book
 from ledger.entry import Entry, Intent, Kind, Versions
-from ledger.errors import Full, NotStored
+from ledger.errors import Full, NotStored, StoreRolledBack
+from ledger.letterbox import StationsSide
+from ledger.notes import BROKEN, NOT_TESTED, PARTS, WORKS, Heartbeat
 from validator.field import Field, look, touch_again
 from validator.journey import Decision, Known, Outlook, Scene, Tariff, decide, outlook, proven, renewed, same_run, service_day
 from validator.messages import Message, Presenter, Shown
@@ -43,6 +45,10 @@ RESULT_STAYS_NS = 4_000_000_000
 QUIET_BEFORE_CHECKPOINT_NS = 5_000_000_000
 REVIVE_GAP_NS = 1_000_000_000
 RECORD_GAP_NS = 10_000_000_000
+REPORT_GAP_NS = 20_000_000_000
+LETTERS_GAP_NS = 5_000_000_000
+FORGET_GAP_NS = 600_000_000_000
+DAY_MS = 86_400_000
 ASKS_FOR_ANOTHER_TOUCH = frozenset({Message.HOLD_AGAIN, Message.HOLD_AGAIN_UNSURE})
 CLOSES = frozenset({Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE, Kind.POWER_LOSS})
 """What is still unknown then becomes an UNKNOWN entry."""
@@ -52,7 +58,11 @@ USES_WHAT_WAS_ARMED = frozenset({"paid", "noted"})
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What a station is made of. ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list."""
+    """What a station is made of.
+
+    ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list. ``letterbox``: None where no courier is. ``parts()``: how
+    the parts of ``ledger.notes.PARTS`` do that the station itself does not know.
+    """
 
     reader: Reader
     vault: Vault
@@ -63,16 +73,22 @@ class Equipment:
     clock: Clock
     random: Callable[[int], bytes]
     blocked: Callable[[bytes], bool]
+    letterbox: StationsSide | None = None
+    parts: Callable[[], Mapping[str, int]] = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What it decides with. ``terminal``: u24, also the ledger's device; ``zone``: the operator's local time."""
+    """What it decides with.
+
+    ``terminal``: u24, also the ledger's device; ``zone``: the operator's local time. ``keep_days``: what the city has stays here that long.
+    """
 
     tariff: Tariff
     terminal: int
     zone: tzinfo
     versions: Versions
+    keep_days: int = 60
 
 
 class Stranded(Exception):
@@ -144,6 +160,10 @@ class Station:
         self._last_card_ns = now
         self._revive_at_ns = now
         self._record_start_at_ns: int | None = None
+        self._report_at_ns = now
+        self._letters_at_ns = now
+        self._forget_at_ns = now
+        self._renew_at_ns: int | None = None  # the ledger is not the one the city has; no tap is taken
         self._effects: dict[Do, Callable[[_Tap], Event | None]] = {
             Do.READ: self._read,
             Do.DECIDE: self._decide,
@@ -492,12 +512,89 @@ class Station:
             self._checkpoint()
         if self._record_start_at_ns is not None and now >= self._record_start_at_ns:
             self.open_shift()
+        self._write_to_courier(now)
+        if self._renew_at_ns is not None and now >= self._renew_at_ns:
+            self._renew()
+        elif quiet and now >= self._letters_at_ns:
+            self._letters_at_ns = now + LETTERS_GAP_NS
+            self._read_from_city()
 
     def _checkpoint(self) -> None:
         try:
             self.equipment.ledger.checkpoint()
         except NotStored as error:
             log.warning("the ledger's log could not be carried over: %s", error)
+
+    # ── the city ──
+
+    def _write_to_courier(self, now: int) -> None:
+        """That the station turns, and how its parts do; the courier sends it."""
+        letterbox = self.equipment.letterbox
+        if letterbox is None or now < self._report_at_ns:
+            return
+        self._report_at_ns = now + REPORT_GAP_NS
+        try:
+            letterbox.report(self._state())
+        except OSError as error:
+            log.warning("the station's state could not be left for the courier: %s", error)
+
+    def _state(self) -> Heartbeat:
+        ledger, versions = self.equipment.ledger, self.terms.versions
+        try:
+            free, ledger_works = ledger.space().free, self._renew_at_ns is None and not ledger.space().low
+        except NotStored:
+            free, ledger_works = 0, False
+        reader = WORKS if self._reader_ok else BROKEN
+        # An antenna that has seen a card since the start works; one that has not may only have had no rider.
+        mine = {"antenna": reader if self.taps or reader == BROKEN else NOT_TESTED, "reader": reader}
+        states = {**self.equipment.parts(), **mine, "ledger": WORKS if ledger_works else BROKEN}
+        selftest = tuple((part, states.get(part, NOT_TESTED)) for part in PARTS)
+        head = ledger.head()
+        when = self._scene(self.duty).when
+        return Heartbeat(ledger.device, ledger.epoch, head.seq, head.hash, when, selftest, free, versions, versions.software)
+
+    def _read_from_city(self) -> None:
+        """One receipt into the ledger, or some old entries out of it: each a flush or two, in a moment without a card."""
+        letterbox = self.equipment.letterbox
+        if letterbox is None:
+            return
+        try:
+            for waiting in letterbox.receipts()[:1]:
+                self.equipment.ledger.acknowledge(waiting.receipt)
+                letterbox.taken(waiting.name)
+                return
+            self._forget()
+        except StoreRolledBack as error:
+            log.warning("%s", error)
+            self._renew()
+        except (Full, NotStored, OSError) as error:
+            log.warning("what the city sent could not be taken in: %s", error)
+
+    def _forget(self) -> None:
+        """Only the city's clock says that something is old: a clock of ours that jumps must not empty the ledger."""
+        now, known = self.equipment.clock.monotonic_ns(), self.equipment.ledger.acknowledged()
+        if known is None or now < self._forget_at_ns:
+            return
+        instant = self.equipment.clock.now()
+        today_ms = known.issued_ms if instant.state is ClockState.UNSET else min(instant.utc_ms, known.issued_ms)
+        if not self.equipment.ledger.forget(today_ms - self.terms.keep_days * DAY_MS):
+            self._forget_at_ns = now + FORGET_GAP_NS
+
+    def _renew(self) -> None:
+        """Stop, say so, and go on in a new epoch. Until that is done no card is written: the ledger refuses every tap."""
+        self._show(Shown(Message.LEDGER_FULL))
+        letterbox = self.equipment.letterbox
+        self._renew_at_ns = self.equipment.clock.monotonic_ns() + RECORD_GAP_NS
+        if letterbox is None:
+            return
+        epoch = int.from_bytes(self.equipment.random(6), "big")
+        try:
+            self.equipment.ledger.renew(epoch, self._scene(self.duty).when, self.terms.versions, letterbox.tell)
+        except NotStored as error:
+            log.warning("%s", error)
+            return
+        log.warning("the ledger goes on in a new epoch; the old one was set aside")
+        self._renew_at_ns = None
 
 
 def _card_event(error: CardError | ReaderLost, *, refused: Event) -> Event:

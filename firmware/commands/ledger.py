@@ -1,4 +1,4 @@
-"""``kazashi ledger``: is a ledger whole, what does it say, and the same for other programs.
+"""``kazashi ledger``: is a ledger whole, what does it say, and the same for other programs and for a stick.
 
 It only reads; a validator may be writing meanwhile.
 """
@@ -8,6 +8,7 @@ import contextlib
 import csv
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -15,16 +16,22 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from firmware import compose
+from firmware.config import Config, load
 from firmware.failure import Failure
+from ledger import stick
+from ledger.beside import replace_file
 from ledger.chain import Check, Finding
 from ledger.entry import Entry, Kind
 from ledger.errors import LedgerError
+from ledger.receipts import MAX_SEALED
 from ledger.telling import FIELDS, line, record, totals
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``verify``, ``show`` and ``export``."""
-    parser.description = "Check a ledger, read it, or turn it into JSON lines or CSV. Nothing is ever written into a ledger."
+    """``verify``, ``show``, ``export`` and ``stick``."""
+    parser.description = (
+        "Check a ledger, read it, turn it into JSON lines or CSV, carry it by stick. Nothing is ever written into a ledger."
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     checking = actions.add_parser("verify", help="name every entry that was changed, cut off or is missing; exit status 1 if there is one")
     checking.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a ledger; its .memory file is looked for beside it")
@@ -39,6 +46,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     writing.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="JSON lines (default) or CSV with a header, UTF-8")
     writing.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
     writing.set_defaults(act=_export)
+    carrying = actions.add_parser("stick", help="write to a folder what the city has not signed for; take its receipts from there")
+    carrying.add_argument("folder", type=Path, metavar="FOLDER", help="a folder on the stick")
+    carrying.add_argument(
+        "--config", type=Path, action="append", required=True, metavar="FILE", help="the vehicle's configuration; repeat for layers"
+    )
+    carrying.set_defaults(act=_stick)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,19 +74,25 @@ def _verify_one(path: Path) -> int:
         open_debits = len(ledger.intents())
         whose = f"device {ledger.device}, epoch {ledger.epoch}"
         remembered = ledger.memory is not None
+        begin, known = ledger.start().seq, ledger.acknowledged()
     what = f" ({totals(kinds)})" if kinds else ""
     print(f"{path}: {whose}, {check.count} entries{what}")
+    if begin:
+        print(f"  begins at entry {begin + 1}: those before were forgotten here after the city had signed for them")
+    if known:
+        print(f"  the city has signed for the entries up to {known.head.seq}")
     if open_debits:
         print(f"  {open_debits} debit(s) with an open outcome: the trip is still running, or the power went")
     if not remembered:
         print("  there is no memory of this epoch beside it, so a cut-off end would not show")
-    _tell(check, sys.stdout)
+    _tell(check, begin, sys.stdout)
     return 1 if check.findings else 0
 
 
-def _tell(check: Check, stream: TextIO) -> None:
+def _tell(check: Check, begin: int, stream: TextIO) -> None:
     if not check.findings:
-        print(f"  whole: the chain holds from the first entry to {check.head.seq}, hash {check.head.hash.hex()[:16]}…", file=stream)
+        first = f"entry {begin + 1}" if begin else "the first entry"
+        print(f"  whole: the chain holds from {first} to {check.head.seq}, hash {check.head.hash.hex()[:16]}…", file=stream)
     for finding in check.findings:
         print(f"  BROKEN: {finding}", file=stream)
 
@@ -87,6 +106,8 @@ def _show(options: argparse.Namespace) -> int:
             print(line(entry))
         for intent in ledger.intents():
             print(line(intent.entry).replace("      0", "   open", 1))
+        for seq, code in ledger.rejected():
+            print(f"{seq:>7}  the city has set this entry aside: {code}")
     return 0
 
 
@@ -132,3 +153,52 @@ def _csv(stream: TextIO) -> Callable[[Entry], None]:
         writer.writerow(record(entry))
 
     return write
+
+
+def _stick(options: argparse.Namespace) -> int:
+    folder, config = cast("Path", options.folder), load(cast("list[Path]", options.config))
+    if not folder.is_dir():
+        raise Failure(f"{folder}: is no folder; name one on the stick")
+    try:
+        taken = _take_receipts(folder, config)
+        written = _write_letters(folder, config)
+    except OSError as error:
+        raise Failure(f"{error.filename or folder}: cannot be used ({error.strerror}); check the stick") from error
+    print(f"{folder}: {taken} receipts taken from it, {written} files written to it")
+    return 0
+
+
+def _take_receipts(folder: Path, config: Config) -> int:
+    """Receipts go to the station, as the courier lays them; what they were for is taken off the stick, and the rest stays on it."""
+    letterbox, taken = compose.open_letterbox(config), 0
+    for file in sorted(folder.glob("*.receipt")):
+        with file.open("rb") as stream:
+            sealed = stream.read(MAX_SEALED + 1)
+        try:
+            receipt = letterbox.city.receipt(sealed)
+        except LedgerError as error:
+            print(f"kazashi ledger: {file}: {error}", file=sys.stderr)
+            continue
+        if receipt.device != config.terminal:
+            continue
+        letterbox.lay(sealed, receipt)
+        if file.name == f"{receipt.device}-{receipt.epoch}{stick.LOSS}.receipt":
+            letterbox.told(f"{receipt.epoch}.loss")
+        file.with_name(file.name.removesuffix(".receipt")).unlink(missing_ok=True)
+        file.unlink()
+        taken += 1
+    return taken
+
+
+def _write_letters(folder: Path, config: Config) -> int:
+    keyring, now_ms, written = compose.open_keyring(config), time.time_ns() // 1_000_000, 0
+    for told in compose.open_letterbox(config).losses():
+        name, sealed = stick.loss(told.loss, keyring.signer())
+        replace_file(folder / name, sealed)
+        written += 1
+    for path in compose.ledgers_beside(config.ledger):
+        with compose.open_ledger_to_send(path) as ledger:
+            for name, sealed in stick.batches(ledger, keyring, now_ms):
+                replace_file(folder / name, sealed)
+                written += 1
+    return written
