@@ -13,6 +13,13 @@ class ReaderLost(DriverError):
     """The reader is unplugged, silent or talks nonsense. It is an event, never a crash: ``Reader.revive`` is the way back."""
 
 
+class VaultLost(ReaderLost):
+    """The token with the keys is unplugged, silent or locked.
+
+    A terminal without its keys reads no card, so to a tap it is the same event as a lost reader. The next question tries again.
+    """
+
+
 class CardError(DriverError):
     """The card did not do what was asked."""
 

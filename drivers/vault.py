@@ -4,8 +4,15 @@ A vault may be a file (weak), a PKCS#11 token or a SAM. Therefore its questions 
 card's key and answers with *one tap's* session, it hashes, it signs. Session keys of one tap may leave a token; nothing longer-lived may.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote, unquote
+
+from drivers.signer import Algorithm
+
+RIDER_PURPOSE = b"kazashi rider"
+"""What stands before a medium in the rider's hash, so that the key serves nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,27 @@ class Vault(Protocol):
         ...
 
     def sign(self, message: bytes) -> bytes:
-        """The device's signature (Ed25519, 64 bytes) over ``message``."""
+        """The device's signature (64 bytes) over ``message``; by Ed25519, unless the vault's ``device_algorithm`` says otherwise."""
+        ...
+
+
+class TerminalVault(Vault, Protocol):
+    """What a terminal opens at its start: its secrets, the public keys that come with them, and who it is to the city."""
+
+    @property
+    def grants(self) -> "GrantChecker": ...
+
+    @property
+    def device_algorithm(self) -> Algorithm:
+        """What ``sign`` signs with."""
+        ...
+
+    def device_public_key(self) -> bytes:
+        """By what others check ``sign``: 32 bytes for Ed25519, the uncompressed point (65 bytes) for ES256."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held. Nothing may be asked afterwards."""
         ...
 
 
@@ -87,3 +114,74 @@ class Keys(Protocol):
     def sign_grant(self, key_id: int, message: bytes) -> bytes:
         """The issuer's Ed25519 signature (64 bytes) over a grant."""
         ...
+
+
+# --- where a vault is, as a short text ----------------------------------------------------------------------------------------------------
+
+_FILE, _TOKEN = "file:", "pkcs11:"
+_FORMS = "write a path, file:PATH, or pkcs11:MODULE?token=LABEL&pin-file=PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class FileAddress:
+    """A vault that is a file."""
+
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """As ``parse_address`` reads it."""
+        return f"{_FILE}{quote(str(self.path))}"
+
+    def beneath(self, folder: Path) -> "FileAddress":
+        """The same with a relative path taken from ``folder``."""
+        return FileAddress((folder / self.path).resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAddress:
+    """A vault in a PKCS#11 token: the module that speaks to it, the token's label, and the file that has the user's PIN."""
+
+    module: Path
+    token: str
+    pin_file: Path
+
+    @property
+    def text(self) -> str:
+        """As ``parse_address`` reads it."""
+        return f"{_TOKEN}{quote(str(self.module))}?token={quote(self.token, safe='')}&pin-file={quote(str(self.pin_file))}"
+
+    def beneath(self, folder: Path) -> "TokenAddress":
+        """The same with relative paths taken from ``folder``."""
+        return replace(self, module=(folder / self.module).resolve(), pin_file=(folder / self.pin_file).resolve())
+
+
+VaultAddress = FileAddress | TokenAddress
+
+
+def parse_address(text: str) -> VaultAddress:
+    """What a short text names; raises ``ValueError`` with a sentence.
+
+    A plain path is a file. In the two other forms ``%`` and two hexadecimal digits stand for a byte, as in RFC 3986 (section 2.1). The
+    second has the parts of an RFC 7512 address that we need, in an order that a person can write.
+    """
+    if text.startswith(_TOKEN):
+        return _token_address(text)
+    path = unquote(text.removeprefix(_FILE)) if text.startswith(_FILE) else text
+    if not path:
+        raise ValueError(f"vault address '{text}': it names no file; {_FORMS}")
+    return FileAddress(Path(path))
+
+
+def _token_address(text: str) -> TokenAddress:
+    module, _, query = text.removeprefix(_TOKEN).partition("?")
+    parts: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        if name not in {"token", "pin-file"} or name in parts:
+            raise ValueError(f"vault address '{text}': '{name}' is not expected here; {_FORMS}")
+        parts[name] = unquote(value)
+    for name, said in (("module", module), ("token", parts.get("token")), ("pin-file", parts.get("pin-file"))):
+        if not said:
+            raise ValueError(f"vault address '{text}': its {name} is missing; {_FORMS}")
+    return TokenAddress(Path(unquote(module)), parts["token"], Path(parts["pin-file"]))

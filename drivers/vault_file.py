@@ -38,10 +38,10 @@ from typing import cast
 from drivers.cards import ed25519, lite_s
 from drivers.cards.tdes import encrypt_cbc
 from drivers.errors import DriverError, NotAuthentic
-from drivers.vault import CardSession, MacRead
+from drivers.signer import Algorithm
+from drivers.vault import RIDER_PURPOSE, CardSession, MacRead
 
 FORMAT = "kazashi vault 1"
-_RIDER_PURPOSE = b"kazashi rider"
 
 
 class VaultFileRefused(DriverError):
@@ -162,7 +162,9 @@ class ChallengeFile:
 
 
 class VaultFile:
-    """A terminal's secrets from a key set: a ``drivers.vault.Vault``, and as ``grants`` the ``GrantChecker`` of the same file."""
+    """A terminal's secrets from a key set: a ``drivers.vault.TerminalVault``."""
+
+    device_algorithm = Algorithm.EDDSA
 
     def __init__(self, keys: KeySet, cipher: lite_s.Cipher = encrypt_cbc) -> None:
         self._keys = keys
@@ -187,7 +189,7 @@ class VaultFile:
 
     def rider(self, medium: bytes) -> bytes:
         """HMAC-SHA256 over purpose and medium, cut to 8 bytes."""
-        return hmac.digest(self._keys.rider, _RIDER_PURPOSE + medium, "sha256")[:8]
+        return hmac.digest(self._keys.rider, RIDER_PURPOSE + medium, "sha256")[:8]
 
     @property
     def rider_key_version(self) -> int:
@@ -200,6 +202,9 @@ class VaultFile:
     def device_public_key(self) -> bytes:
         """The 32 bytes by which others check ``sign``."""
         return ed25519.public_of(self._keys.device)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class DeskVaultFile(VaultFile):
@@ -255,7 +260,7 @@ def read_keys(path: Path) -> KeySet:
     """The key set in a file that only its owner can read; raises ``VaultFileRefused``."""
     try:
         with path.open("rb") as file:
-            _refuse_readable_by_others(path, os.fstat(file.fileno()))
+            refuse_readable_by_others(path, os.fstat(file.fileno()))
             document = tomllib.load(file)
     except FileNotFoundError:
         raise VaultFileRefused(f"{path}: there is no key file here; `kazashi card keys --new {path}` makes one") from None
@@ -266,12 +271,13 @@ def read_keys(path: Path) -> KeySet:
     return _Document(path, document).keys()
 
 
-def _refuse_readable_by_others(path: Path, status: os.stat_result) -> None:
+def refuse_readable_by_others(path: Path, status: os.stat_result) -> None:
+    """Return when only this user may read an open file of this status; raise ``VaultFileRefused`` otherwise."""
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
-        raise VaultFileRefused(f"{path}: others may read this key file (mode {mode:04o}); run `chmod 600 {path}`")
+        raise VaultFileRefused(f"{path}: others may read this file (mode {mode:04o}); run `chmod 600 {path}`")
     if status.st_uid != os.geteuid():
-        raise VaultFileRefused(f"{path}: this key file belongs to another user; run the program as its owner")
+        raise VaultFileRefused(f"{path}: this file belongs to another user; run the program as its owner")
 
 
 @dataclass(frozen=True, slots=True)

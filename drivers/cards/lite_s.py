@@ -149,9 +149,24 @@ def is_weak(key_des: bytes) -> bool:
 
 @lru_cache(maxsize=8)
 def _subkey(cipher: Cipher, master: bytes) -> bytes:
-    """K1 of CMAC for a block of 64 bits (NIST SP 800-38B §6.1): the same for every card of a master, so it is made once."""
-    doubled = int.from_bytes(cipher(master, ZERO_HALF, ZERO_HALF), "big") << 1
+    """The same for every card of a master, so it is made once."""
+    return subkey(cipher(master, ZERO_HALF, ZERO_HALF))
+
+
+def subkey(of_zero: bytes) -> bytes:
+    """K1 of CMAC for a block of 64 bits (NIST SP 800-38B §6.1) from L, the encryption of 8 zero bytes under the master."""
+    doubled = int.from_bytes(of_zero, "big") << 1
     return (doubled & 0xFFFFFFFFFFFFFFFF ^ (0x1B if doubled >> 64 else 0)).to_bytes(8, "big")
+
+
+def key_data(encrypt_ecb: Callable[[bytes], bytes], k1: bytes, idm: bytes, key_version: int) -> bytes:
+    """The 16 bytes D1‖D2 that, encrypted under the master (ECB), are a card's key in DES order; no secret to whoever may use the master.
+
+    For a token that encrypts and derives inside: ``encrypt_ecb`` is asked once, for 16 bytes that are no secret; ``k1`` is ``subkey``.
+    """
+    flipped = bytes((idm[0] ^ 0x80,)) + idm[1:]
+    last = _xor(version_bytes(key_version) + bytes(6), k1)
+    return _xor(encrypt_ecb(idm + flipped), last + last)
 
 
 def _xor(a: bytes, b: bytes) -> bytes:
