@@ -21,8 +21,6 @@ from drivers.errors import DriverError
 from fares.faults import Unusable
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
-
     from backoffice.console.pages import Bill
     from backoffice.registry import CityBooks
     from backoffice.store import Store
@@ -98,8 +96,8 @@ def office_of(settings: Settings) -> Office | None:
         raise Unusable([str(error)]) from error
 
 
-def console(settings: Settings, books: "CityBooks", store: "Store", office: Office) -> "APIRouter":
-    """The clerks' pages over the books."""
+def console(settings: Settings, books: "CityBooks", store: "Store", office: Office) -> Any:
+    """The clerks' pages over the books: a router for the application."""
     from backoffice.console.pages import Desk, console_router
     from backoffice.console_queries import ConsoleBooks
 
