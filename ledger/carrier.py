@@ -166,8 +166,7 @@ class Carrier:
         self._asks_with_next_key = False
         now_ns = equipment.clock.monotonic_ns()
         self._beat_at_ns: int | None = None
-        self._look_at_ns = now_ns
-        self._due_ns = now_ns + _ns(equipment.draw() * self._pace.settle_s)
+        self._due_ns = self._look_at_ns = now_ns + _ns(equipment.draw() * self._pace.settle_s)
         if self._memory.failures:
             self.state = State.BACKING_OFF
             self._due_ns = now_ns + _ns(back_off_s(self._memory.failures, equipment.draw(), self._pace))

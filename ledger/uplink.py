@@ -72,17 +72,20 @@ class HttpUplink:
         """Send ``body`` to ``door`` and wait for the answer."""
         connection = self._connection()
         try:
-            with _deadline(connection, self._limits.whole_s):
+            with _deadline(connection, self._limits.whole_s) as ended:
                 connection.connect()
                 connection.sock.settimeout(self._limits.read_s)
                 headers = {"Content-Type": MEDIA_TYPE, "Accept": MEDIA_TYPE, "Connection": "close"}
                 connection.request("POST", self._parts.path.rstrip("/") + door, body, headers)
-                return self._answer(connection.getresponse())
+                answer = self._answer(connection.getresponse())
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # Shut down by the deadline, the client finds its socket gone, each time in another place.
             raise NoAnswer(f"{self._parts.hostname}: {type(error).__name__}: {printable(str(error))}") from error
         finally:
             connection.close()
+        if ended.is_set():  # an answer that ends there looks like a whole one
+            raise NoAnswer(f"{self._parts.hostname}: it took longer than {self._limits.whole_s:g} s")
+        return answer
 
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port
@@ -92,6 +95,8 @@ class HttpUplink:
 
     def _answer(self, response: http.client.HTTPResponse) -> Answer:
         body = response.read(MAX_SEALED + 1)
+        if response.length and len(body) <= MAX_SEALED:
+            raise http.client.IncompleteRead(body, response.length)
         media_type = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         retry = retry_after_s(response.getheader("Retry-After"), self._now_s())
         return Answer(response.status, media_type, body, retry, _detail(media_type, body))
@@ -165,10 +170,12 @@ def _no_password() -> str:
 
 
 @contextlib.contextmanager
-def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Generator[None]:
-    """Shut the connection down when the time is over, wherever it waits."""
+def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Generator[threading.Event]:
+    """Shut the connection down when the time is over, wherever it waits, and set what is yielded."""
+    ended = threading.Event()
 
     def end() -> None:
+        ended.set()
         # None before it is connected, whatever its type says.
         sock = cast("socket.socket | None", connection.sock)
         if sock is not None:
@@ -179,6 +186,6 @@ def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Generat
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield ended
     finally:
         timer.cancel()

@@ -9,6 +9,7 @@ from typing import cast
 
 from firmware import compose
 from firmware.config import load
+from ledger.courier import Pace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, action="append", required=True, metavar="FILE", help="configuration; repeat for layers, later ones win"
     )
+    parser.add_argument("--at-once", action="store_true", help="do not wait some seconds before the first contact")
     parser.add_argument(
         "--rotate-key",
         action="store_true",
@@ -38,6 +40,6 @@ def run(options: argparse.Namespace) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda given, _: stopped.append(given))
-    with compose.open_courier(config) as courier:
+    with compose.open_courier(config, pace=Pace(settle_s=0) if options.at_once else None) as courier:
         courier.run(lambda: not stopped)
     return 0
