@@ -133,6 +133,9 @@ class FileAddress:
         """As ``parse_address`` reads it."""
         return f"{_FILE}{quote(str(self.path))}"
 
+    def __str__(self) -> str:
+        return self.text
+
     def beneath(self, folder: Path) -> "FileAddress":
         """The same with a relative path taken from ``folder``."""
         return FileAddress((folder / self.path).resolve())
@@ -151,9 +154,12 @@ class TokenAddress:
         """As ``parse_address`` reads it."""
         return f"{_TOKEN}{quote(str(self.module))}?token={quote(self.token, safe='')}&pin-file={quote(str(self.pin_file))}"
 
+    def __str__(self) -> str:
+        return self.text
+
     def beneath(self, folder: Path) -> "TokenAddress":
         """The same with relative paths taken from ``folder``."""
-        return replace(self, module=(folder / self.module).resolve(), pin_file=(folder / self.pin_file).resolve())
+        return replace(self, module=(folder / self.module).absolute(), pin_file=(folder / self.pin_file).absolute())
 
 
 VaultAddress = FileAddress | TokenAddress

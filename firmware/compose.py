@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import resources
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ from drivers.devices.keypad import Keypad, KeypadMappingError, NoKeypad, parse_k
 from drivers.devices.lamps import Lamp
 from drivers.devices.sound import Shelf, Sound
 from drivers.reader import AIR_RATES, EmulatedAddress, Pn532Address, Reader, parse_address
-from drivers.vault import Challenge
+from drivers.vault import Challenge, FileAddress, TerminalVault, TokenAddress, VaultAddress
+from drivers.vault import parse_address as parse_vault_address
 from firmware import VERSION
 from firmware.doctor import Machine, Wants, packages_named, pins_named
 from firmware.failure import Failure
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from firmware.keyring import VaultKeyring
     from firmware.packages import Judge
     from firmware.simulation import Simulation, Wish
-    from ledger.carrier import Carrier, Uplink
+    from ledger.carrier import Carrier, Keyring, Uplink
     from ledger.courier import Pace
     from ledger.entry import Entry, Place, Versions
     from ledger.package import Package, PackageKind
@@ -130,15 +132,15 @@ def workbench(address: str, keys: Path | None, say: Callable[[str], object]) -> 
     from drivers.emulated.hand import AirHand
     from drivers.emulated.pn532_pty import Saver
     from drivers.qualify import Bench, Pace, Person
-    from drivers.vault_file import ChallengeFile, VaultFile, VaultFileRefused
+    from drivers.vault_file import ChallengeFile
 
     def factory(_idm: bytes, rc: bytes) -> Challenge:
         return ChallengeFile(iter((session_of(encrypt_cbc, FACTORY_KEY, 0, rc),)))
 
     try:
-        challenge = factory if keys is None else VaultFile.open(keys).challenge
+        challenge = factory if keys is None else open_vault(str(keys)).challenge
         named = parse_address(address)
-    except (ValueError, VaultFileRefused) as error:
+    except ValueError as error:
         raise Failure(str(error)) from error
     with ExitStack() as undo:
         match named:
@@ -427,6 +429,68 @@ def make_terminal_keys(desk: Path, path: Path) -> None:
         raise Failure(str(refused)) from refused
 
 
+def open_vault(address: VaultAddress | str) -> TerminalVault:
+    """A terminal's vault, a file or a token (``drivers.vault.parse_address``); raises ``Failure``."""
+    from drivers.vault_file import VaultFile, VaultFileRefused
+
+    try:
+        named = parse_vault_address(address) if isinstance(address, str) else address
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    if isinstance(named, FileAddress):
+        try:
+            return VaultFile.open(named.path)
+        except VaultFileRefused as refused:
+            raise Failure(str(refused)) from refused
+    _want_pkcs11()
+    from drivers.vault_pkcs11 import VaultPkcs11, VaultTokenRefused
+
+    try:
+        return VaultPkcs11(named)
+    except VaultTokenRefused as refused:
+        raise Failure(str(refused)) from refused
+
+
+def fill_token(desk: Path, text: str) -> Sequence[str]:
+    """Bring a token to what a vehicle needs, from the desk's keys; what was done, a line each. Raises ``Failure``."""
+    from drivers.vault_file import VaultFileRefused, read_keys
+
+    token = _token_named(text)
+    from drivers.vault_pkcs11 import VaultTokenRefused, fill
+
+    try:
+        return fill(token, read_keys(desk))
+    except (VaultFileRefused, VaultTokenRefused) as refused:
+        raise Failure(str(refused)) from refused
+
+
+def empty_token(text: str) -> int:
+    """Destroy what is ours in a token; how many objects. Raises ``Failure``."""
+    token = _token_named(text)
+    from drivers.vault_pkcs11 import VaultTokenRefused, empty
+
+    try:
+        return empty(token)
+    except VaultTokenRefused as refused:
+        raise Failure(str(refused)) from refused
+
+
+def _token_named(text: str) -> TokenAddress:
+    try:
+        named = parse_vault_address(text)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    if isinstance(named, FileAddress):
+        raise Failure(f"'{text}' names a file; a token is written pkcs11:MODULE?token=LABEL&pin-file=PATH")
+    _want_pkcs11()
+    return named
+
+
+def _want_pkcs11() -> None:
+    if find_spec("pkcs11") is None:
+        raise Failure("python-pkcs11 is not installed, so no token can be asked; install the extra: pip install 'kazashi[token]'")
+
+
 def open_scheme(path: Path) -> "Scheme":
     """A city's scheme, proven on its own examples; raises ``Failure``."""
     from fares.faults import Unusable
@@ -538,20 +602,17 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
     import secrets
 
     from drivers.devices.clock_system import SystemClock
-    from drivers.vault_file import VaultFile, VaultFileRefused
     from ledger.entry import Kind, Versions
     from validator.station import Equipment, Station, Terms
     from validator.trip import resume
 
-    try:
-        vault = VaultFile.open(config.keys)
-    except VaultFileRefused as refused:
-        raise Failure(str(refused)) from refused
+    vault = open_vault(config.keys)
     sent = _enter_packages(config)
     tariff = open_tariff(config.rules, sent)
     denied = _denied(config, sent, vault.rider_key_version)
     keypad = open_keypad(config.keypad_device, config.keypad_mapping) if config.keypad_device and config.keypad_mapping else NoKeypad()
     with ExitStack() as undo:
+        undo.callback(vault.close)
         ledger = undo.enter_context(open_ledger(config.ledger, config.terminal))
         reader = open_reader(config.reader)
         undo.callback(reader.close)
@@ -669,24 +730,28 @@ def _parts_of(presenter: "Presenter") -> dict[str, int]:
     return {"screen": WORKS if presenter.answering else BROKEN} if isinstance(presenter, ScreenLink) else {}
 
 
-def open_keyring(config: "Config") -> "VaultKeyring":
-    """The vehicle's device key; raises ``Failure`` when the key file cannot be used."""
+def open_keyring(config: "Config") -> "Keyring":
+    """The vehicle's device key; raises ``Failure`` when the vault cannot be used."""
+    if isinstance(config.keys, TokenAddress):
+        from firmware.keyring import OneKey
+
+        return OneKey(_vault_signer(config.keys))
+    return _open_key_file(config.keys)
+
+
+def _open_key_file(keys: FileAddress) -> "VaultKeyring":
     from firmware.keyring import VaultKeyring
 
-    keyring = VaultKeyring(config.keys, _vault_signer)
+    keyring = VaultKeyring(keys.path, lambda path: _vault_signer(FileAddress(path)))
     keyring.signer()
     return keyring
 
 
-def _vault_signer(keys: Path) -> "Signer":
-    from drivers.vault_file import VaultFile, VaultFileRefused
+def _vault_signer(keys: VaultAddress) -> "Signer":
     from ledger.seal import VaultSigner
 
-    try:
-        vault = VaultFile.open(keys)
-    except VaultFileRefused as refused:
-        raise Failure(str(refused)) from refused
-    return VaultSigner(vault, vault.device_public_key())
+    vault = open_vault(keys)
+    return VaultSigner(vault, vault.device_public_key(), vault.device_algorithm)
 
 
 def make_next_key(config: "Config") -> str:
@@ -701,11 +766,13 @@ def make_next_key(config: "Config") -> str:
     from ledger.entry import Entry, Kind, Versions, When
     from ledger.errors import LedgerError
 
-    keyring = open_keyring(config)
+    if isinstance(config.keys, TokenAddress):
+        raise Failure("keys.file: a token keeps its one device key; to exchange it, fill a new token and enrol the vehicle again")
+    keyring = _open_key_file(config.keys)
     try:
         with open_ledger(config.ledger, config.terminal) as ledger:
             if keyring.next_signer() is None:
-                write_keys(keyring.next_file, read_keys(config.keys).for_terminal(secrets.token_bytes(32)))
+                write_keys(keyring.next_file, read_keys(config.keys.path).for_terminal(secrets.token_bytes(32)))
             announced, reason = ledger.last(Kind.KEY), keyring.next_reason()
             if announced is None or announced.reason != reason:
                 started = ledger.last(Kind.BOOT)
@@ -797,16 +864,16 @@ def open_judge(config: "Config") -> "Judge":
     from drivers.devices.clock import ClockState
     from drivers.devices.clock_system import SystemClock
     from drivers.signing import SignatureChecker
-    from drivers.vault_file import VaultFile, VaultFileRefused
     from fares import operator
     from fares.faults import Unusable
     from fares.table import FareTable
     from firmware.packages import CityKey, Judge
 
     try:
-        rider_key = VaultFile.open(config.keys).rider_key_version
+        with closing(open_vault(config.keys)) as vault:
+            rider_key = vault.rider_key_version
         rules = operator.load(config.rules.operator)
-    except (VaultFileRefused, Unusable) as error:
+    except Unusable as error:
         raise Failure(str(error)) from error
 
     def table() -> "FareTable | None":

@@ -8,6 +8,7 @@ fault too.
 import base64
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
@@ -17,6 +18,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from drivers.reader import parse_address
 from drivers.signer import Algorithm
+from drivers.vault import FileAddress, VaultAddress
+from drivers.vault import parse_address as parse_vault_address
 from fares.faults import Unusable
 from fares.fields import Fields
 from firmware.failure import Failure
@@ -29,7 +32,6 @@ PATHS = (
     ("rules", "operator"),
     ("rules", "scheme"),
     ("rules", "deny_list"),
-    ("keys", "file"),
     ("ledger", "file"),
     ("keypad", "mapping"),
     ("city", "ca"),
@@ -94,7 +96,7 @@ class Config:
     zone: ZoneInfo
     reader: str
     rules: Rules
-    keys: Path
+    keys: VaultAddress
     ledger: Path
     routes: tuple[str, ...]
     keypad_device: Path | None
@@ -135,7 +137,15 @@ def _tables(text: str, name: str, folder: Path) -> _Tables:
             value = settings.get(key)
             if isinstance(value, str) and value:
                 settings[key] = str((folder / value).resolve())
+    _keys_beneath(folder, tables.get("keys"))
     return tables
+
+
+def _keys_beneath(folder: Path, table: object) -> None:
+    """``keys.file`` names a file or a token; one that names neither stays as it is and is a fault later."""
+    if _is_table(table) and isinstance(text := table.get("file"), str):
+        with suppress(ValueError):
+            table["file"] = parse_vault_address(text).beneath(folder).text
 
 
 def _merged(layers: Sequence[_Tables]) -> dict[str, object]:
@@ -171,7 +181,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
             scheme=Path(rules.text("scheme")),
             deny_list=_optional(rules, "deny_list"),
         ),
-        keys=Path(root.inner("keys").text("file")),
+        keys=_vault(root.inner("keys")),
         ledger=Path(root.inner("ledger").text("file")),
         routes=root.inner("duty").texts("routes"),
         keypad_device=_optional(keypad, "device"),
@@ -186,6 +196,16 @@ def _config(values: Mapping[str, object], name: str) -> Config:
     if faults:
         raise Unusable(f"{name}, {fault}" for fault in faults)
     return config
+
+
+def _vault(table: Fields) -> VaultAddress:
+    text = table.text("file")
+    try:
+        return parse_vault_address(text)
+    except ValueError as error:
+        if text:
+            table.fault("file", f"{error}.")
+        return FileAddress(Path())
 
 
 def _optional(table: Fields, key: str) -> Path | None:

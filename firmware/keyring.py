@@ -56,6 +56,28 @@ class VaultKeyring:
         self._now, self._next = self._next, None
 
 
+@dataclass(frozen=True, slots=True)
+class OneKey:
+    """A ``ledger.carrier.Keyring`` of a key that is never exchanged: a token's. Another key is another token, and is enrolled anew."""
+
+    key: Signer
+
+    def signer(self) -> Signer:
+        """The key that the city knows."""
+        return self.key
+
+    def next_signer(self) -> Signer | None:
+        """None."""
+        return None
+
+    def next_reason(self) -> str:
+        """Nothing is announced."""
+        return ""
+
+    def change(self) -> None:
+        """Nothing changes."""
+
+
 def announcement(signer: Signer) -> str:
     """What a KEY entry says of a key: its algorithm, and the public key in base64url without padding."""
     return f"{signer.algorithm.name.lower()}:{base64.urlsafe_b64encode(signer.public).rstrip(b'=').decode()}"

@@ -26,6 +26,8 @@ _EXAMPLES = """\
 examples:
   kazashi card keys --new desk.toml                      a new town's keys; guard this file
   kazashi card keys --keys desk.toml --terminal bus.toml a vehicle's keys, without the issuer's
+  kazashi card keys --keys desk.toml --token 'pkcs11:/usr/lib/softhsm/libsofthsm2.so?token=bus%201&pin-file=bus1.pin'
+                                                         the same in a token, which never shows them
   kazashi card new rider.toml                            a blank emulated card
   kazashi card issue --card rider.toml --keys desk.toml
   kazashi card grant --card rider.toml --keys desk.toml --scheme SCHEME.toml --from bus1.ledger bus2.ledger
@@ -50,6 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     keys.add_argument("--new", type=Path, metavar="FILE", help="make a new town's keys")
     keys.add_argument("--keys", type=Path, metavar="FILE", help="the desk's key file")
     keys.add_argument("--terminal", type=Path, metavar="FILE", help="make a vehicle's key file from --keys")
+    keys.add_argument("--token", metavar="ADDRESS", help="bring a token to a vehicle's keys, from --keys; its device key is made inside")
+    keys.add_argument("--empty", action="store_true", help="with --token: destroy every key of ours in it, for a vehicle out of service")
     _card_action(actions.add_parser("show", help="what a card holds"))
     issue = _card_action(actions.add_parser("issue", help="make a blank card a card of the town"))
     issue.add_argument("--freeze", action="store_true", help="the second issuance too: the layout can never change again")
@@ -86,16 +90,24 @@ def _card_action(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _keys(options: argparse.Namespace) -> None:
-    if options.new is not None and options.terminal is None:
-        compose.make_desk_keys(options.new)
-        print(f"{options.new}: the keys of a new town. Whoever has this file can make points: keep it off every vehicle, and keep a copy.")
-    elif options.terminal is not None and options.keys is not None and options.new is None:
-        compose.make_terminal_keys(options.keys, options.terminal)
-        print(
-            f"{options.terminal}: a vehicle's keys, without the issuer's. Whoever has this file can imitate cards: keep it on the vehicle."
-        )
-    else:
-        raise Failure("say --new FILE for a new town's keys, or --keys DESK --terminal FILE for a vehicle's")
+    match options.new, options.keys, options.terminal, options.token, options.empty:
+        case Path() as new, _, None, None, False:
+            compose.make_desk_keys(new)
+            print(f"{new}: the keys of a new town. Whoever has this file can make points: keep it off every vehicle, and keep a copy.")
+        case None, Path() as desk, Path() as terminal, None, False:
+            compose.make_terminal_keys(desk, terminal)
+            print(f"{terminal}: a vehicle's keys, without the issuer's. Whoever has this file can imitate cards: keep it on the vehicle.")
+        case None, Path() as desk, None, str(token), False:
+            for line in compose.fill_token(desk, token):
+                print(f"  {line}")
+            print("the token holds a vehicle's keys, without the issuer's; none of them can be read. Write its address into keys.file.")
+        case None, None, None, str(token), True:
+            print(f"{compose.empty_token(token)} objects destroyed; the token holds nothing of ours")
+        case _:
+            raise Failure(
+                "say --new FILE for a new town's keys, --keys DESK --terminal FILE or --keys DESK --token ADDRESS for a vehicle's, "
+                "or --token ADDRESS --empty"
+            )
 
 
 def _with_card(options: argparse.Namespace, act: Callable[[argparse.Namespace, Desk, DeskVault], None]) -> None:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from drivers.devices.keypad import DriverKey, KeyPress
 from drivers.emulated import card_file
 from drivers.emulated.lite_s_card import Delay, LiteSCard
+from drivers.vault import FileAddress
 from drivers.vault_file import write_keys
 from fares import files, gtfs
 from fares.table import pack
@@ -126,7 +127,7 @@ def outfit(cards: int, delay: Delay) -> Iterator[Outfit]:
             zone=ZoneInfo("Asia/Tokyo"),
             reader=f"pn532:{twin.link}@{BAUD}",
             rules=Rules(folder / "town.table", TOWN / "operator.toml", SCHEME, None),
-            keys=folder / "bus.keys",
+            keys=FileAddress(folder / "bus.keys"),
             ledger=folder / "bus.ledger",
             routes=(ROUTE,),
             keypad_device=None,

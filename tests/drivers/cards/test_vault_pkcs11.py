@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -26,15 +26,17 @@ from drivers.errors import NotAuthentic, ReaderLost, VaultLost
 from drivers.signer import Algorithm
 from drivers.signing import SignatureChecker
 from drivers.vault import FileAddress, MacRead, TerminalVault, TokenAddress, parse_address
-from drivers.vault_file import CardMaster, Issuer, KeySet, VaultFile, demo_keys
+from drivers.vault_file import CardMaster, Issuer, KeySet, VaultFile, demo_keys, write_keys
 from drivers.vault_pkcs11 import VaultPkcs11, VaultTokenRefused, empty, fill
-from firmware import rehearsal
+from firmware import cli, compose, config, rehearsal
+from firmware.failure import Failure
 from firmware.rehearsal import Town
 from validator.messages import Message
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 HERE = MODULE.exists() and shutil.which("softhsm2-util") is not None
 with_token = pytest.mark.skipif(not HERE, reason="SoftHSM2 is not installed (apt-get install softhsm2): no token was asked anything")
+EXAMPLE = Path(__file__).parents[3] / "examples" / "bus.toml"
 PIN = "4649"
 IDM = bytes.fromhex("012E000000000001")
 _numbers = count(1)
@@ -457,6 +459,50 @@ def test_another_token_under_the_same_label_is_not_taken_for_the_first(token: To
         with pytest.raises(VaultLost, match="start the program again"):
             vault.rider(IDM)
     vault.close()
+
+
+# --- the command and the configuration ---
+
+
+@with_token
+def test_the_command_fills_a_token_from_the_desks_file_and_empties_it(
+    tmp_path: Path, new_token: Callable[[], TokenAddress], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = new_token()
+    write_keys(tmp_path / "desk.toml", demo_keys(1))
+    assert cli.main(["card", "keys", "--keys", str(tmp_path / "desk.toml"), "--token", address.text]) == 0
+    told = capsys.readouterr().out
+    assert "device key: made inside (EDDSA)" in told
+    assert all(secret.hex() not in told for secret in (demo_keys(1).rider, demo_keys(1).cards[0].master))
+    with closing(compose.open_vault(address.text)) as vault:
+        assert vault.rider(IDM) == VaultFile(demo_keys(1)).rider(IDM)
+    assert cli.main(["card", "keys", "--token", address.text, "--empty"]) == 0
+    assert "5 objects destroyed" in capsys.readouterr().out
+
+
+def test_the_command_says_how_a_token_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_keys(tmp_path / "desk.toml", demo_keys(1))
+    assert cli.main(["card", "keys", "--keys", str(tmp_path / "desk.toml"), "--token", "bus.toml"]) != 0
+    assert "pkcs11:MODULE?token=LABEL&pin-file=PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("bus.keys", "file:{folder}/bus.keys"),
+        ("file:bus.keys", "file:{folder}/bus.keys"),
+        ("pkcs11:/lib/m.so?token=bus%201&pin-file=bus.pin", "pkcs11:/lib/m.so?token=bus%201&pin-file={folder}/bus.pin"),
+    ],
+)
+def test_a_vehicles_configuration_names_a_file_or_a_token(tmp_path: Path, said: str, named: str) -> None:
+    (tmp_path / "bus.toml").write_text(f'[keys]\nfile = "{said}"\n')
+    assert config.load([EXAMPLE, tmp_path / "bus.toml"]).keys.text == named.format(folder=tmp_path)
+
+
+def test_a_configuration_whose_token_is_incomplete_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "bus.toml").write_text('[keys]\nfile = "pkcs11:/lib/m.so?token=bus"\n')
+    with pytest.raises(Failure, match=r"keys\.file.*pin-file is missing"):
+        config.load([EXAMPLE, tmp_path / "bus.toml"])
 
 
 # --- addresses ---
