@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Each goal sets up what it needs (tools/set_up), once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bus test prove bench check fix words pins clean
+.PHONY: help demo bus test prove bench check sbom fix words pins clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -47,13 +47,18 @@ bench: ## the bars, measured here: a table, and build/bench.json
 	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/python tools/bench.py $(ARGS)
 
-check: ## style, types and floors; changes nothing
+check: ## style, types, floors and known vulnerabilities; changes nothing
 	@tools/set_up test
 	$(BIN)/ruff format --check --quiet $(SOURCES)
 	$(BIN)/ruff check --quiet $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	@$(BIN)/python tools/audit.py
+
+sbom: ## what is pinned, with hashes and licences, as CycloneDX: build/sbom.json
+	@tools/set_up test
+	@$(BIN)/python tools/audit.py sbom
 
 fix: ## the twin of check: formats, and mends what can be mended by itself
 	@tools/set_up test
