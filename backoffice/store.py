@@ -23,14 +23,12 @@ from typing import Any, NamedTuple, Protocol, Self, cast
 import alembic.command
 import psycopg
 from alembic.config import Config
-from psycopg import sql
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
     Engine,
     Integer,
-    LargeBinary,
     Select,
     SmallInteger,
     Table,
@@ -389,7 +387,7 @@ class _Sqlite:
     def __init__(self) -> None:
         self.pool: dict[str, Any] = {}
         self.one_moment: dict[str, Any] = {}
-        self._added = {table: str(insert(table).values({name: literal_column("?") for name in names})) for table, names in _ADDED}
+        self._added = {table: str(insert(table).values({name: literal_column("?") for name in names})) for table, names, _ in _ADDED}
 
     def prepare(self, engine: Engine) -> None:
         event.listen(engine, "connect", self._set_up)
@@ -428,7 +426,7 @@ class _Postgresql:
     def __init__(self) -> None:
         self.pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8}
         self.one_moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        self._copies = {table: _copy_of(table, names) for table, names in _ADDED}
+        self._copies = {table: copy_of(table) for table, _, _ in _ADDED}
 
     def prepare(self, engine: Engine) -> None:
         """Nothing more."""
@@ -462,7 +460,11 @@ class _Postgresql:
         return postgresql.insert(table).on_conflict_do_nothing()
 
 
-_ADDED = ((schema.entry, rows.ENTRY), (schema.posting, rows.POSTING))
+# Tables that batches are added to, their columns, and where groups begin that come again as they are (``backoffice.copying``).
+_ADDED = (
+    (schema.entry, rows.ENTRY, ("table_version", "boarding")),
+    (schema.posting, rows.POSTING, ("debit", "credit")),
+)
 _WIDTHS: dict[type, int] = {BigInteger: 8, Integer: 4, SmallInteger: 2}
 _STANDING = (
     "SELECT l.next_seq, l.head, i.first_seq, i.last_seq, i.previous, i.head FROM ledger l "
@@ -475,11 +477,11 @@ def _raw(connection: Connection) -> psycopg.Connection[Any]:
     return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
 
 
-def _copy_of(table: Table, names: tuple[str, ...]) -> tuple[sql.Composed, Copying]:
-    """The COPY of a table, and what packs its rows."""
-    kinds = [table.c[name].type for name in names]
-    widths = [_WIDTHS[type(kind)] for kind in kinds if type(kind) in _WIDTHS]
-    strings = sum(isinstance(kind, LargeBinary) for kind in kinds)
-    columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table.name), columns)
-    return statement, Copying(widths, strings, len(names))
+def copy_of(table: Table) -> tuple[bytes, Copying]:
+    """The COPY into ``entry`` or ``posting``, and what packs its rows."""
+    names, groups = next((names, groups) for added, names, groups in _ADDED if added is table)
+    columns = [table.c[name] for name in names]
+    widths = [_WIDTHS[type(column.type)] for column in columns if type(column.type) in _WIDTHS]
+    nullable = [at for at, column in enumerate(columns[: len(widths)]) if column.nullable]
+    statement = f"COPY {table.name} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
+    return statement.encode(), Copying(widths, nullable, [names.index(name) for name in groups], len(names))

@@ -378,7 +378,7 @@ def test_a_copy_is_what_the_library_would_have_written(many: list[Entry]) -> Non
     widths[15:17] = [4, 4]
     fields = [_field(value, width) for row in values for value, width in zip(row, [*widths, *[0] * 17], strict=True)]
     expected = b"".join((b"" if at % 46 else (46).to_bytes(2, "big")) + field for at, field in enumerate(fields))
-    assert Copying(widths, 8, 46).pack(values) == SIGNATURE + expected + END
+    assert Copying(widths, range(9, 17), (34, 42), 46).pack(values) == SIGNATURE + expected + END
 
 
 def _field(value: Any, width: int) -> bytes:
