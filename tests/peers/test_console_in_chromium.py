@@ -171,6 +171,7 @@ def faults(page: Any) -> list[str]:
 # --- axe-core ---------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.prove
 def test_axe_finds_nothing_on_any_page(page: Any, request: pytest.FixtureRequest) -> None:
     found = []
     quick = [WIDE] if "ja-" in page.evaluate("navigator.language") else [NARROW]
@@ -296,6 +297,7 @@ def test_a_screen_reader_meets_landmarks_one_heading_and_tables_with_headers_at_
     assert page.get_by_role("table", name=page.locator("caption").inner_text()).count() == 1
 
 
+@pytest.mark.prove
 def test_no_page_scrolls_sideways_at_320_pixels_or_at_twice_the_size(page: Any, request: pytest.FixtureRequest) -> None:
     for width in (
         (NARROW, WIDE // 2) if request.config.getoption("--prove") else (NARROW,)
