@@ -35,6 +35,7 @@ class Copying:
     def __init__(self, widths: Sequence[int], nullable: Sequence[int], groups: Sequence[int], fields: int) -> None:
         self._widths = tuple(widths)
         self._nullable = tuple(nullable)
+        self._may_be_absent: Callable[[Row], Row] = itemgetter(*nullable, *nullable) if nullable else _nothing
         self._strings = slice(len(widths), groups[0])
         self._groups = [slice(begin, end) for begin, end in pairwise((*groups, fields))]
         self._constants = (fields, -1, *_FORMATS)
@@ -45,7 +46,7 @@ class Copying:
         parts = [SIGNATURE]
         many, strings, groups, constants = len(self._widths), self._strings, self._groups, self._constants
         whole = self._shape((0,) * many)
-        may_be_absent: Callable[[Row], Row] = itemgetter(*self._nullable, *self._nullable) if self._nullable else _nothing
+        may_be_absent = self._may_be_absent
         for row in rows:
             numbers = row[:many]
             struct, pick = self._shape(numbers) if None in may_be_absent(numbers) else whole

@@ -15,8 +15,9 @@ digest.
 """
 
 import hashlib
+import re
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, cast
 
@@ -29,7 +30,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     Integer,
-    Select,
     SmallInteger,
     Table,
     and_,
@@ -149,10 +149,12 @@ class Store:
         """Book ``batch``, which ``sealed`` holds, exactly once; how far its ledger is stored now. What is answered is durable."""
         message = _Message(sealed, hashlib.sha256(sealed).digest(), kid)
         with self.writing() as connection:
-            replayed, before = self._hands.enter(connection, batch.device, batch.epoch, message.digest)
-            if replayed:
-                return _replay(connection, batch, before)
-            return self._receive(connection, message, batch, before, received_ms)
+            there = self._hands.enter(connection, batch, message.digest)
+            if there.replayed:
+                now = there.standing
+                head = now.head(batch.device, batch.epoch)
+                return Answer(now.next_seq, head, now.holes, there.codes, duplicate=batch.count, replayed=True)
+            return self._receive(connection, message, batch, there.standing, received_ms)
 
     def stored(self, device: int, epoch: int) -> Answer:
         """How far a ledger is stored; nothing of an unknown one."""
@@ -179,10 +181,11 @@ class Store:
             "sealed": sealed,
         }
         with self.writing() as connection:
-            _, before = self._hands.enter(connection, device, epoch, b"")
+            self._hands.lock(connection, device)
+            before = _standing(connection, device, epoch)
             after = receive.with_loss(before, loss.first, loss.last)
-            connection.execute(self._hands.insert_once(schema.loss), row)
-            _keep_standing(connection, (device, epoch), before, after, received_ms)
+            connection.execute(self._hands.insert(schema.loss).on_conflict_do_nothing(), row)
+            self._keep_standing(connection, (device, epoch), before, after, received_ms)
             if loss.last == 0:
                 here = and_(ledger.c.device == device, ledger.c.epoch == epoch)
                 connection.execute(update(ledger).where(here).values(closed=True))
@@ -193,7 +196,7 @@ class Store:
         released = 0
         for device in self._holders():
             with self.writing() as connection:
-                self._hands.enter(connection, device, 0, b"")
+                self._hands.lock(connection, device)
                 released += self._release(connection, device, now_ms)
         return released
 
@@ -218,13 +221,14 @@ class Store:
         known = _known(connection, batch) if before.touches(batch.first_seq, batch.last_seq) else {}
         found = receive.sort_out(batch, known)
         after, breaks = receive.with_batch(before, batch)
-        if not found.brings_nothing:
-            self._add(connection, found.accepted, received_ms)
-            self._set_aside(connection, batch, found, received_ms)
-            self._keep_message(connection, message, batch, received_ms)
-        if found.conflicts or breaks:
-            self._raise_alarms(connection, batch, found, breaks, received_ms)
-        _keep_standing(connection, (batch.device, batch.epoch), before, after, received_ms)
+        self._add(connection, found.accepted, received_ms)
+        with self._hands.together(connection):
+            if not found.brings_nothing:
+                self._set_aside(connection, batch, found, received_ms)
+                self._keep_message(connection, message, batch, received_ms)
+            if found.conflicts or breaks:
+                self._raise_alarms(connection, batch, found, breaks, received_ms)
+            self._keep_standing(connection, (batch.device, batch.epoch), before, after, received_ms)
         counts = (len(found.accepted), found.duplicates, len(found.conflicts), len(found.rejected), len(found.held))
         return Answer(after.next_seq, after.head(batch.device, batch.epoch), after.holes, found.codes, *counts)
 
@@ -238,9 +242,9 @@ class Store:
         where = {"device": batch.device, "epoch": batch.epoch, "received_ms": received_ms}
         aside = [where | each._asdict() for each in (*found.rejected, *found.conflicts)]
         if aside:
-            connection.execute(self._hands.insert_once(schema.reject), aside)
+            connection.execute(self._hands.insert(schema.reject).on_conflict_do_nothing(), aside)
         if found.held:
-            connection.execute(self._hands.insert_once(schema.held), [where | each._asdict() for each in found.held])
+            connection.execute(self._hands.insert(schema.held).on_conflict_do_nothing(), [where | each._asdict() for each in found.held])
 
     def _keep_message(self, connection: Connection, message: "_Message", batch: Batch, received_ms: int) -> None:
         row = {
@@ -253,13 +257,40 @@ class Store:
             "kid": message.kid,
             "sealed": message.sealed,
         }
-        connection.execute(self._hands.insert_once(schema.batch), row)
+        connection.execute(self._hands.insert(schema.batch).on_conflict_do_nothing(), row)
 
     def _raise_alarms(self, connection: Connection, batch: Batch, found: Sorted, breaks: tuple[int, ...], at_ms: int) -> None:
         where = {"device": batch.device, "epoch": batch.epoch, "at_ms": at_ms}
         alarms = [where | {"seq": each.seq, "kind": "conflict", "sentence": _CONFLICT} for each in found.conflicts]
         alarms += [where | {"seq": seq, "kind": "chain", "sentence": _CHAIN} for seq in breaks]
-        connection.execute(self._hands.insert_once(schema.alarm), alarms)
+        connection.execute(self._hands.insert(schema.alarm).on_conflict_do_nothing(), alarms)
+
+    def _keep_standing(self, connection: Connection, where: tuple[int, int], before: Standing, after: Standing, now_ms: int) -> None:
+        device, epoch = where
+        ledger, island = schema.ledger, schema.island
+        number = select(func.coalesce(func.max(ledger.c.number), 0) + 1).where(ledger.c.device == device).scalar_subquery()
+        first = {"device": device, "epoch": epoch, "created_ms": now_ms, "closed": False, "number": number}
+        changing = {"next_seq": after.next_seq, "head": after.head(device, epoch), "contact_ms": now_ms}
+        adding = self._hands.insert(ledger).values(first | changing)
+        connection.execute(adding.on_conflict_do_update(index_elements=[ledger.c.device, ledger.c.epoch], set_=changing))
+        if before.islands == after.islands:
+            return
+        for run in set(before.islands) - set(after.islands):
+            here = and_(island.c.device == device, island.c.epoch == epoch, island.c.first_seq == run.first)
+            connection.execute(delete(island).where(here))
+        for run in set(after.islands) - set(before.islands):
+            row = {"first_seq": run.first, "last_seq": run.last, "previous": run.previous, "head": run.head}
+            connection.execute(insert(island).values({"device": device, "epoch": epoch} | row))
+
+
+class _There(NamedTuple):
+    """What is there when a batch comes: whether this very message, how far its ledger, and what was set aside among its numbers (told of a
+    known message only).
+    """
+
+    replayed: bool
+    standing: Standing
+    codes: tuple[tuple[int, str], ...]
 
 
 class _Message(NamedTuple):
@@ -273,15 +304,9 @@ class _Message(NamedTuple):
 # --- what is asked and kept ---------------------------------------------------------------------------------------------------------------
 
 
-def _standing_asked(device: int, epoch: int) -> Select[*tuple[Any, ...]]:
-    ledger, island = schema.ledger, schema.island
-    joined = ledger.outerjoin(island, and_(island.c.device == ledger.c.device, island.c.epoch == ledger.c.epoch))
-    columns = (ledger.c.next_seq, ledger.c.head, island.c.first_seq, island.c.last_seq, island.c.previous, island.c.head)
-    return select(*columns).select_from(joined).where(ledger.c.device == device, ledger.c.epoch == epoch)
-
-
 def _standing(connection: Connection, device: int, epoch: int) -> Standing:
-    return _standing_of(connection.execute(_standing_asked(device, epoch)).all(), device, epoch)
+    found = connection.execute(text(_STANDING), {"device": device, "epoch": epoch}).all()
+    return _standing_of(found, device, epoch)
 
 
 def _standing_of(found: Sequence[Sequence[Any]], device: int, epoch: int) -> Standing:
@@ -302,40 +327,13 @@ def _known(connection: Connection, batch: Batch) -> dict[int, Known]:
     return {seq: Known(digest, code) for seq, digest, code in connection.execute(asked)}
 
 
-def _replay(connection: Connection, batch: Batch, now: Standing) -> Answer:
-    """The answer to a message that is known as it is."""
-    reject, held = schema.reject, schema.held
-    asked = union_all(
-        select(reject.c.seq, reject.c.code).where(_among(reject, batch)),
-        select(held.c.seq, literal(receive.LATER)).where(_among(held, batch), held.c.released_ms.is_(None)),
-    )
-    codes = {int(row[0]): str(row[1]) for row in connection.execute(asked)}
-    head = now.head(batch.device, batch.epoch)
-    return Answer(now.next_seq, head, now.holes, tuple(sorted(codes.items())), duplicate=batch.count, replayed=True)
+def _codes(found: Sequence[Sequence[Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple(sorted({int(seq): str(code) for seq, code in found}.items()))
 
 
 def _among(table: Table, batch: Batch) -> ColumnElement[bool]:
     here = and_(table.c.device == batch.device, table.c.epoch == batch.epoch)
     return and_(here, table.c.seq.between(batch.first_seq, batch.last_seq))
-
-
-def _keep_standing(connection: Connection, where: tuple[int, int], before: Standing, after: Standing, now_ms: int) -> None:
-    device, epoch = where
-    ledger, island = schema.ledger, schema.island
-    values = {"next_seq": after.next_seq, "head": after.head(device, epoch), "contact_ms": now_ms}
-    here = and_(ledger.c.device == device, ledger.c.epoch == epoch)
-    if not connection.execute(update(ledger).where(here).values(values)).rowcount:
-        number = select(func.coalesce(func.max(ledger.c.number), 0) + 1).where(ledger.c.device == device).scalar_subquery()
-        first = {"device": device, "epoch": epoch, "created_ms": now_ms, "closed": False, "number": number}
-        connection.execute(insert(ledger).values(values | first))
-    if before.islands == after.islands:
-        return
-    for run in set(before.islands) - set(after.islands):
-        here = and_(island.c.device == device, island.c.epoch == epoch, island.c.first_seq == run.first)
-        connection.execute(delete(island).where(here))
-    for run in set(after.islands) - set(before.islands):
-        row = {"first_seq": run.first, "last_seq": run.last, "previous": run.previous, "head": run.head}
-        connection.execute(insert(island).values({"device": device, "epoch": epoch} | row))
 
 
 @contextmanager
@@ -366,16 +364,24 @@ class _Hands(Protocol):
         """Let nobody else migrate until the transaction ends."""
         ...
 
-    def enter(self, connection: Connection, device: int, epoch: int, digest: bytes) -> tuple[bool, Standing]:
-        """Take the device's lock; whether a message with ``digest`` is known, and how far the ledger is stored."""
+    def lock(self, connection: Connection, device: int) -> None:
+        """Let nobody else add to the device's ledgers until the transaction ends."""
+        ...
+
+    def enter(self, connection: Connection, batch: Batch, digest: bytes) -> _There:
+        """Take the device's lock, and look."""
+        ...
+
+    def together(self, connection: Connection) -> AbstractContextManager[object]:
+        """Statements inside need not be answered one by one."""
         ...
 
     def add(self, connection: Connection, table: Table, values: list[rows.Row]) -> None:
         """Add new rows of ``entry`` or ``posting``."""
         ...
 
-    def insert_once(self, table: Table) -> Insert:
-        """An INSERT that leaves alone what is there."""
+    def insert(self, table: Table) -> Insert:
+        """An INSERT that can be told what to do with what is there."""
         ...
 
 
@@ -399,16 +405,24 @@ class _Sqlite:
     def lock_migrations(self, connection: Connection) -> None:
         """The transaction is the lock."""
 
-    def enter(self, connection: Connection, device: int, epoch: int, digest: bytes) -> tuple[bool, Standing]:
-        known = connection.scalar(select(schema.batch.c.id).where(schema.batch.c.digest == digest))
-        return known is not None, _standing(connection, device, epoch)
+    def lock(self, connection: Connection, device: int) -> None:
+        """The transaction is the lock."""
+
+    def enter(self, connection: Connection, batch: Batch, digest: bytes) -> _There:
+        known = connection.scalar(select(schema.batch.c.id).where(schema.batch.c.digest == digest)) is not None
+        standing = _standing(connection, batch.device, batch.epoch)
+        among = {"device": batch.device, "epoch": batch.epoch, "first": batch.first_seq, "last": batch.last_seq}
+        return _There(known, standing, _codes(connection.execute(text(_ASIDE), among).all()) if known else ())
+
+    def together(self, connection: Connection) -> AbstractContextManager[object]:
+        return nullcontext(connection)
 
     def add(self, connection: Connection, table: Table, values: list[rows.Row]) -> None:
         if values:
             connection.exec_driver_sql(self._added[table], values)
 
-    def insert_once(self, table: Table) -> Insert:
-        return sqlite.insert(table).on_conflict_do_nothing()
+    def insert(self, table: Table) -> Insert:
+        return sqlite.insert(table).inline()
 
     def _set_up(self, connection: Any, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # transactions are begun by us, not by guesses of Python's module
@@ -426,6 +440,9 @@ class _Postgresql:
     def __init__(self) -> None:
         self.pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8}
         self.one_moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._lock = _percent("SELECT pg_advisory_xact_lock(:device)")
+        self._standing = _percent(_STANDING)
+        self._aside = _percent(_ASIDE)
         self._copies = {table: copy_of(table) for table, _, _ in _ADDED}
 
     def prepare(self, engine: Engine) -> None:
@@ -441,14 +458,22 @@ class _Postgresql:
     def lock_migrations(self, connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('kazashi migrations'))"))
 
-    def enter(self, connection: Connection, device: int, epoch: int, digest: bytes) -> tuple[bool, Standing]:
-        # Three statements, not one: a statement sees the moment at which it began, and must begin after the lock is held.
+    def lock(self, connection: Connection, device: int) -> None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:device)"), {"device": device})
+
+    def enter(self, connection: Connection, batch: Batch, digest: bytes) -> _There:
+        # Several statements, not one: a statement sees the moment at which it began, and must begin after the lock is held.
         raw = _raw(connection)
+        among = {"device": batch.device, "epoch": batch.epoch, "first": batch.first_seq, "last": batch.last_seq}
         with raw.pipeline():
-            raw.execute("SELECT pg_advisory_xact_lock(%s)", (device,))
+            raw.execute(self._lock, among)
             known = raw.execute("SELECT FROM batch WHERE digest = %s", (digest,))
-            found = raw.execute(_STANDING, (device, epoch))
-        return known.rowcount > 0, _standing_of(found.fetchall(), device, epoch)
+            found = raw.execute(self._standing, among)
+            aside = raw.execute(self._aside, among)
+        return _There(known.rowcount > 0, _standing_of(found.fetchall(), batch.device, batch.epoch), _codes(aside.fetchall()))
+
+    def together(self, connection: Connection) -> AbstractContextManager[object]:
+        return _raw(connection).pipeline()
 
     def add(self, connection: Connection, table: Table, values: list[rows.Row]) -> None:
         if values:
@@ -456,8 +481,8 @@ class _Postgresql:
             with _raw(connection).cursor() as cursor, cursor.copy(statement) as copy:
                 copy.write(copying.pack(values))
 
-    def insert_once(self, table: Table) -> Insert:
-        return postgresql.insert(table).on_conflict_do_nothing()
+    def insert(self, table: Table) -> Insert:
+        return postgresql.insert(table).inline()  # asks nothing back
 
 
 # Tables that batches are added to, their columns, and where groups begin that come again as they are (``backoffice.copying``).
@@ -468,8 +493,17 @@ _ADDED = (
 _WIDTHS: dict[type, int] = {BigInteger: 8, Integer: 4, SmallInteger: 2}
 _STANDING = (
     "SELECT l.next_seq, l.head, i.first_seq, i.last_seq, i.previous, i.head FROM ledger l "
-    "LEFT JOIN island i ON i.device = l.device AND i.epoch = l.epoch WHERE l.device = %s AND l.epoch = %s"
+    "LEFT JOIN island i ON i.device = l.device AND i.epoch = l.epoch WHERE l.device = :device AND l.epoch = :epoch"
 )
+_ASIDE = (
+    "SELECT seq, code FROM reject WHERE device = :device AND epoch = :epoch AND seq BETWEEN :first AND :last UNION ALL "
+    "SELECT seq, 'later' FROM held WHERE device = :device AND epoch = :epoch AND seq BETWEEN :first AND :last AND released_ms IS NULL"
+)
+
+
+def _percent(statement: str) -> bytes:
+    """A statement as PostgreSQL's driver writes its parameters."""
+    return re.sub(r":(\w+)", r"%(\1)s", statement).encode()
 
 
 def _raw(connection: Connection) -> psycopg.Connection[Any]:
