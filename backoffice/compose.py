@@ -22,9 +22,14 @@ from fares.faults import Unusable
 
 if TYPE_CHECKING:
     from backoffice.console.pages import Bill
+    from backoffice.move import Moved
     from backoffice.registry import CityBooks
     from backoffice.store import Store
     from ledger.seal import Signer
+
+
+class NotMoved(Exception):
+    """The books cannot be moved, or not be moved on; the message is one sentence."""
 
 
 def now_ms() -> int:
@@ -149,6 +154,17 @@ def serve(settings: Settings, signers: "Sequence[Signer]", door: socket, office:
     return server.serve(application, door, settings.listen.workers)
 
 
+def move(settings: Settings, target: str, say: Callable[[str], None]) -> "Moved":
+    """Take the books to the database at the URL ``target``, and compare. Raises ``NotMoved`` and ``BooksAway``."""
+    from backoffice.move import CannotMove
+    from backoffice.move import move as take
+
+    try:
+        return take(settings.database, target, say)
+    except CannotMove as error:
+        raise NotMoved(str(error)) from error
+
+
 def report(settings: Settings, at_ms: int) -> tuple[health.Finding, ...]:
     """The vehicles that do not live as they should at ``at_ms``. Raises ``BooksAway``."""
     today = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(settings.zone).date()
@@ -156,4 +172,4 @@ def report(settings: Settings, at_ms: int) -> tuple[health.Finding, ...]:
         return health.findings(books.conditions(at_ms, today), at_ms, settings.zone, settings.health, books.table_in_force(today))
 
 
-__all__ = ["BooksAway", "bind", "now_ms", "open_books", "open_city", "open_store", "report", "serve", "settings_of"]
+__all__ = ["BooksAway", "NotMoved", "bind", "move", "now_ms", "open_books", "open_city", "open_store", "report", "serve", "settings_of"]

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Callable, Generator
@@ -50,6 +51,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     telling = actions.add_parser("report", help="vehicles that are silent, frozen, or have a wrong clock; exit status 1 if there is one")
     telling.add_argument("--language", choices=("ja", "en", "both"), default="both", help="of the sentences (default: both)")
     telling.set_defaults(act=_report)
+    _billing(actions.add_parser("bill", help="what the city owes an operator for a month: table, CSV, letter"))
+    moving = actions.add_parser("move", help="take the books from SQLite to PostgreSQL, and compare; run it again to go on")
+    moving.add_argument("--to", required=True, metavar="URL", help="the new, empty database: postgresql://…")
+    moving.set_defaults(act=_move)
+
+
+def _billing(parser: argparse.ArgumentParser) -> None:
+    if _missing():
+        parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    else:
+        from backoffice.billing import bill_arguments
+
+        bill_arguments(parser)
+    parser.set_defaults(act=_bill)
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +90,7 @@ def _revoking(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do one of them; raises ``Failure``."""
-    missing = [name for name in NEEDS if find_spec(name) is None]
+    missing = _missing()
     if missing:
         raise Failure(f"the back office needs {', '.join(missing)}; install the extra: pip install 'kazashi[backoffice]'")
     from backoffice.city import BooksAway
@@ -86,6 +101,11 @@ def run(options: argparse.Namespace) -> int:
         return act(options, settings)
     except BooksAway as error:
         raise Failure(f"the database does not answer ({error.__cause__ or error}); start it, or correct database.url") from error
+
+
+def _missing() -> list[str]:
+    """The libraries of the extra that are not here."""
+    return [name for name in NEEDS if find_spec(name) is None]
 
 
 def _settings(file: Path | None) -> "Settings":
@@ -267,22 +287,35 @@ def _take_all(folder: Path, door: "City") -> int:
     from backoffice.city import Refused
 
     roads = {".batch": door.batch, ".heartbeat": door.heartbeat, ".loss": door.loss}
-    taken = refused = 0
-    for file in sorted(path for path in folder.iterdir() if path.suffix in roads and path.is_file()):
-        try:
-            with file.open("rb") as stream:
-                data = stream.read(MAX_SEALED + 1)
-            replace_file(file.with_suffix(f"{file.suffix}.receipt"), roads[file.suffix](data))
-            taken += 1
-        except Refused as error:
-            refused += 1
-            print(f"{file}: refused: {error}", file=sys.stderr)
-        except OSError as error:
-            raise Failure(f"{file}: cannot be read, or no receipt can be written beside it ({error.strerror}); check the stick") from error
-    print(f"{taken} taken, {refused} refused; receipts are on the stick")
+    waiting = sorted((path for path in folder.iterdir() if path.suffix in roads and path.is_file()), key=_by_numbers)
+    taken, refused = 0, dict[Path, str]()
+    while waiting:
+        before = taken
+        refused = dict[Path, str]()
+        for file in waiting:
+            try:
+                with file.open("rb") as stream:
+                    data = stream.read(MAX_SEALED + 1)
+                replace_file(file.with_suffix(f"{file.suffix}.receipt"), roads[file.suffix](data))
+                taken += 1
+            except Refused as error:
+                refused[file] = str(error)
+            except OSError as error:
+                why = f"cannot be read, or no receipt can be written beside it ({error.strerror})"
+                raise Failure(f"{file}: {why}; check the stick") from error
+        # A batch that was just taken may have announced the key of one that was refused.
+        waiting = list(refused) if taken > before else []
+    for file, sentence in refused.items():
+        print(f"{file}: refused: {sentence}", file=sys.stderr)
+    print(f"{taken} taken, {len(refused)} refused; receipts are on the stick")
     if not taken and not refused:
         raise Failure(f"{folder}: there is nothing of a terminal's in it (files that end in {', '.join(roads)})")
     return 1 if refused else 0
+
+
+def _by_numbers(file: Path) -> tuple[list[int], str]:
+    """``12-5-200-399.batch`` before ``12-5-1000-1199.batch``."""
+    return [int(part) for part in re.findall(r"\d+", file.stem)], file.name
 
 
 def _offer(options: argparse.Namespace, settings: "Settings") -> int:
@@ -317,3 +350,30 @@ def _report(options: argparse.Namespace, settings: "Settings") -> int:
         for language in languages:
             print(said[language])
     return 1 if found else 0
+
+
+def _bill(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice import compose as city
+    from backoffice.billing import CannotBill, run_bill
+
+    try:
+        with city.open_store(settings) as store:
+            store.migrate()
+            return run_bill(options, store, settings, city.now_ms())
+    except CannotBill as error:
+        raise Failure(str(error)) from error
+
+
+def _move(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice import compose as city
+    from backoffice.settings import shown
+
+    if not cast("str", options.to).startswith("postgresql://"):
+        raise Failure(f"--to {options.to}: books are moved to PostgreSQL; write postgresql://USER@HOST/DATABASE")
+    try:
+        moved = city.move(settings, options.to, lambda line: print(f"  {line}", file=sys.stderr))
+    except city.NotMoved as error:
+        raise Failure(str(error)) from error
+    print(f"{sum(moved.rows.values()):,} rows of {len(moved.rows)} tables and {moved.ledgers} ledgers are in the new books, and the same.")
+    print(f"Write the new address as database.url; {shown(settings)} is left as it is, and is the old books from now on.")
+    return 0

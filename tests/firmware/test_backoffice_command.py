@@ -16,7 +16,7 @@ from drivers.signing import Ed25519Key
 from fares.faults import Unusable
 from firmware.cli import main
 from ledger import batch, receipt, seal
-from ledger.chain import genesis
+from ledger.chain import follow, genesis
 from ledger.codec import encode
 from ledger.entry import Entry, Kind, When
 
@@ -120,6 +120,25 @@ def test_a_stick_goes_through_the_same_door_and_takes_the_receipts_back(tmp_path
     assert sorted(path.name for path in stick.iterdir()) == ["1.batch", "1.batch.receipt", "2.batch", "photo.jpg"]
 
 
+def test_a_stick_is_read_in_the_order_of_the_ledger_whatever_its_files_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrolled(capsys)
+    following = Ed25519Key(b"\x17" * 32)
+    entries = [encode(Entry(Kind.BOOT, When(1, seq, 1_780_000_000_000, 3), device=12, epoch=5, seq=seq)) for seq in range(1, 21)]
+    announced = f"eddsa:{keys.base64url(following.public)}"
+    entries[8] = encode(Entry(Kind.KEY, When(1, 9, 1_780_000_000_000, 3), reason=announced, device=12, epoch=5, seq=9))
+    hashes = [genesis(12, 5)]
+    for data in entries:
+        hashes.append(follow(hashes[-1], data))
+    (tmp_path / "stick").mkdir()
+    for first, last, signer, name in ((1, 9, TERMINAL, "z.batch"), (10, 20, following, "a.batch")):
+        made = batch.Batch(12, 5, first, hashes[first - 1], tuple(entries[first - 1 : last]), 1_780_000_000_000)
+        (tmp_path / "stick" / name).write_bytes(seal.seal(signer, seal.Content.BATCH, batch.pack(made)))
+    assert main(["backoffice", "take", "stick"]) == 0
+    assert "2 taken, 0 refused" in capsys.readouterr().out
+
+
 def test_devices_tells_who_is_known_and_what_each_key_speaks_for(capsys: pytest.CaptureFixture[str]) -> None:
     enrolled(capsys)
     assert main(["backoffice", "devices"]) == 0
@@ -151,6 +170,9 @@ def test_report_says_in_both_languages_that_all_is_well_or_what_is_not(capsys: p
         (["revoke", "minato-12"], "minato-12: there is no such vehicle"),
         (["revoke", "minato-12", "--since", "x"], "--since x: write EPOCH:SEQ"),
         (["take", "nowhere"], "nowhere: is no folder"),
+        (["move", "--to", "sqlite:///other.db"], "--to sqlite:///other.db: books are moved to PostgreSQL"),
+        (["bill", "--operator", "minato", "--month", "June"], "--month June: write a month as YYYY-MM"),
+        (["bill", "--operator", "nobody", "--month", "2026-06"], "--operator nobody: no vehicle and no ride is of this operator"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
