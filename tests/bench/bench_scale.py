@@ -12,6 +12,7 @@ import os
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,12 @@ from pathlib import Path
 import psycopg
 from rides import batches
 from rows import Row
+from sqlalchemy import insert, literal_column
 
 from backoffice import rows as books_rows
 from backoffice import schema
 from backoffice.book import postings_of
+from backoffice.move import move
 from backoffice.store import Store, copy_of
 from ledger.batch import pack, unpack
 from ledger.entry import Entry
@@ -56,6 +59,7 @@ def rows() -> list[Row]:
         stores = [loaded(server, rides) for rides in (LARGE, SMALL)]
         large, small = on_top(stores)
         sizes = [size(server, store) for store in stores]
+        moving = moved(server, SMALL)
     finally:
         server.close()
     ratio = small / large
@@ -63,6 +67,7 @@ def rows() -> list[Row]:
     return [
         Row("rate on top of many rides against few", rate, "≥ 0.8 ×", ratio >= 0.8),
         Row("bytes a ride in PostgreSQL, indexes included", f"{sizes[0] / LARGE:,.0f}", "(no bar)", ok=True),
+        Row(f"{SMALL:,} rides moved from SQLite to PostgreSQL, compared", moving, "(no bar)", ok=True),
     ]
 
 
@@ -149,6 +154,25 @@ def uploads(rides: int, table: str) -> Iterator[list[books_rows.Row]]:
                         debit = name if row[8].startswith("rider:") else row[8]
                         chunk.append((device, 4711, seq, row[3], at_ms, row[5], day, row[7], debit, row[9]))
             yield chunk
+
+
+def moved(server: Server, rides: int) -> str:
+    """How long the move took."""
+    with tempfile.TemporaryDirectory(dir=Path(__file__).resolve().parents[2] / "build") as folder:
+        url = f"sqlite:///{folder}/old.db"
+        with Store.open(url) as store:
+            store.migrate()
+            with store.writing() as connection:
+                for table, names in (("entry", books_rows.ENTRY), ("posting", books_rows.POSTING)):
+                    statement = str(insert(schema.metadata.tables[table]).values({name: literal_column("?") for name in names}))
+                    for chunk in uploads(rides, table):
+                        connection.exec_driver_sql(statement, chunk)
+                heads = "INSERT INTO ledger (device, epoch, next_seq, created_ms, contact_ms, number, closed, head) SELECT device, epoch, "
+                connection.exec_driver_sql(f"{heads} max(seq) + 1, 1, 1, 1, 0, zeroblob(32) FROM entry GROUP BY device, epoch")
+        begin = time.perf_counter()
+        result = move(url, server.url(server.new_database()), lambda _: None)
+        seconds = time.perf_counter() - begin
+    return f"{seconds:,.0f} s, {result.rows['entry']:,} entries, {result.rows['posting']:,} postings, {result.ledgers} ledgers"
 
 
 def size(server: Server, store: Store) -> int:
