@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 SOURCES := drivers ledger fares validator kiosk_ui backoffice firmware tests tools
-PROOFS := drivers ledger stories peers mutation
+PROOFS := drivers ledger backoffice stories peers mutation
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

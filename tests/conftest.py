@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("drivers", "ledger", "fares", "validator", "firmware")
+PACKAGES = ("drivers", "ledger", "fares", "validator", "backoffice", "firmware")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
