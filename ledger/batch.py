@@ -20,12 +20,14 @@ that stands at another place than its own number. Sums stop at 2⁶³ − 1, so 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 
 from ledger import codec, columns, compress, strict
 from ledger.chain import HASH_BYTES, Head, follow, genesis
-from ledger.entry import Entry, Fare
+from ledger.entry import Entry
 from ledger.errors import BatchTooLarge, MalformedBatch, MalformedEntry
 from ledger.seal import OVERHEAD
 
@@ -40,7 +42,7 @@ UNREADABLE = 0  # the kind, in totals, of entries that cannot be decoded
 _SHAPE = (int, int, int, int, int, bytes, bytes, int, tuple, bytes, tuple)
 _ROW = (int, int, int, int, int)
 _DEPTH = 4
-_NO_FARE = Fare()
+_NO_FARE = (0, 0, 0)
 
 Read = Entry | MalformedEntry
 
@@ -76,12 +78,17 @@ class Batch:
     previous: bytes
     entries: tuple[bytes, ...]
     created_ms: int
-    _read: tuple[Read, ...] = field(default=(), init=False, repr=False, compare=False)  # filled by unpack, which had to decode them anyway
+    _told: "_Told | None" = field(default=None, init=False, repr=False, compare=False)  # filled by unpack, which had to check them anyway
 
     @property
     def read(self) -> tuple[Read, ...]:
         """What each entry says, or why it says nothing."""
-        return self._read or tuple(_read_all(self))
+        return self.told.read
+
+    @property
+    def told(self) -> "_Told":
+        """The same by columns."""
+        return self._told or _tell(self)
 
     @property
     def count(self) -> int:
@@ -109,7 +116,7 @@ def opened(batch: Batch) -> Iterator[tuple[int, bytes, Read]]:
 
 def totals(batch: Batch) -> Totals:
     """The sums over the batch's entries."""
-    return _totals(batch.read)
+    return Totals(tuple(Total(*sums) for sums in batch.told.sums))
 
 
 def pack(batch: Batch) -> bytes:
@@ -117,10 +124,9 @@ def pack(batch: Batch) -> bytes:
     _check_frame(batch)
     if batch.count > MAX_ENTRIES:
         raise BatchTooLarge(f"{batch.count} entries are more than the {MAX_ENTRIES} that a batch may have; send fewer at once.")
-    found = [_take_apart(data, batch.device, batch.epoch) for data in batch.entries]
-    sums = _sums(_filed([entry for _, entry in found], batch.first_seq))
+    told = batch.told
     frame = (VERSION, batch.device, batch.epoch, batch.first_seq, batch.count, batch.previous, batch.head.hash, batch.created_ms)
-    data = strict.write((*frame, sums, *columns.fold([row for row, _ in found])))
+    data = strict.write((*frame, told.sums, *columns.fold(told.table)))
     payload = compress.compress(data, LEVEL)
     if len(data) > MAX_BYTES or len(payload) > MAX_PAYLOAD:
         raise BatchTooLarge(f"{batch.count} entries of {len(data)} bytes do not fit into a sealed batch; send fewer at once.")
@@ -136,42 +142,104 @@ def unpack(payload: bytes) -> Batch:
         sums, lengths = strict.rows(parts[8], _ROW), parts[9]
         if len(lengths) != parts[4] or len(lengths) > MAX_ENTRIES:
             raise MalformedBatch(f"The batch says {parts[4]} entries and has {len(lengths)}; no batch has more than {MAX_ENTRIES}.")
-        rows = columns.unfold(lengths, parts[10])
+        table = columns.unfold(lengths, parts[10])
     except (compress.NotCompressed, strict.NotStrict, columns.NotFolded) as error:
         raise MalformedBatch(f"The batch {error}.") from error
     _, device, epoch, first, _, previous, last_hash, created_ms, *_ = parts
-    found = [_put_together(row, device, epoch) for row in rows]
-    batch = Batch(device, epoch, first, previous, tuple(data for data, _ in found), created_ms)
+    told = _believe(table, device, epoch, first)
+    batch = Batch(device, epoch, first, previous, _bytes(table), created_ms)
     _check_frame(batch)
     if last_hash != batch.head.hash:
         raise MalformedBatch("The chain over the batch's entries does not end with the hash that the batch names.")
-    object.__setattr__(batch, "_read", tuple(_filed([entry for _, entry in found], first)))
-    if sums != _sums(batch.read):
+    if sums != told.sums:
         raise MalformedBatch("The batch's totals are not those of its entries.")
+    object.__setattr__(batch, "_told", told)
     return batch
 
 
-def _take_apart(data: bytes, device: int, epoch: int) -> tuple[columns.Row, Read]:
-    """What is folded of an entry, and what it says."""
-    try:
-        parts = codec.take_apart(data)
-        return parts, codec.put_together(parts, device=device, epoch=epoch)
-    except MalformedEntry as error:
-        return data, error
+@dataclass(frozen=True)
+class _Told:
+    """What a batch's entries say, column by column; ``errors`` of those that say nothing. Entries are put together when somebody asks."""
+
+    device: int
+    epoch: int
+    first_seq: int
+    table: columns.Table
+    sheets: dict[int, codec.Sheet]
+    errors: tuple[MalformedEntry, ...]
+
+    @cached_property
+    def read(self) -> tuple[Read, ...]:
+        """The same entry by entry, but nothing from an entry that says that it is another than the one whose place it has."""
+        found: dict[int, Iterable[Read]] = {length: sheet.entries(self.device, self.epoch) for length, sheet in self.sheets.items()}
+        return tuple(map(_filed, self.table.in_order({0: self.errors, **found} if self.errors else found), count(self.first_seq)))
+
+    @property
+    def sums(self) -> tuple[tuple[int, ...], ...]:
+        """Kind, count, nominal, points and cash of each kind that occurs, by kind."""
+        fares: defaultdict[int, list[Sequence[int]]] = defaultdict(list)
+        if self.errors:
+            fares[UNREADABLE] = [_NO_FARE] * len(self.errors)
+        for length, sheet in self.sheets.items():
+            for place, (seq, kind, *fare) in zip(self._places(length), sheet.sums, strict=True):
+                if seq == place:
+                    fares[kind].append(fare)
+                else:
+                    fares[UNREADABLE].append(_NO_FARE)
+        return tuple(
+            (kind, len(fares[kind]), *(min(sum(each), strict.MAX) for each in zip(*fares[kind], strict=True))) for kind in sorted(fares)
+        )
+
+    def _places(self, length: int) -> list[int]:
+        """The numbers that belong to the entries of ``length`` fields."""
+        return [place for place, each in enumerate(self.table.lengths, self.first_seq) if each == length]
 
 
-def _put_together(row: columns.Row, device: int, epoch: int) -> tuple[bytes, Read]:
-    """An unfolded entry's bytes, and what they say."""
-    if isinstance(row, bytes):
-        return row, _undecodable(row, device, epoch)
+def _tell(batch: Batch) -> _Told:
+    """What the entries of a batch say that did not come as columns."""
     try:
-        entry = codec.put_together(row, device=device, epoch=epoch)
+        return _told(batch, codec.take_all_apart(batch.entries))
+    except MalformedEntry:
+        return _told(batch, *_take_apart(batch))
+
+
+def _told(batch: Batch, rows: Sequence[columns.Row], errors: tuple[MalformedEntry, ...] = ()) -> _Told:
+    table = columns.table(rows)
+    sheets = {length: codec.sheet(codec.typed(group)) for length, group in table.columns.items() if length}
+    return _Told(batch.device, batch.epoch, batch.first_seq, table, sheets, errors)
+
+
+def _take_apart(batch: Batch) -> tuple[list[columns.Row], tuple[MalformedEntry, ...]]:
+    """Entry by entry, because not all of them can be decoded: the fields or the bytes of each, and what is wrong with the latter."""
+    rows: list[columns.Row] = []
+    errors: list[MalformedEntry] = []
+    for data in batch.entries:
+        try:
+            parts = codec.take_apart(data)
+            codec.put_together(parts, device=batch.device, epoch=batch.epoch)
+            rows.append(parts)
+        except MalformedEntry as error:
+            rows.append(data)
+            errors.append(error)
+    return rows, tuple(errors)
+
+
+def _believe(table: columns.Table, device: int, epoch: int, first: int) -> _Told:
+    """What unfolded entries say; each must be what the sender took it for."""
+    try:
+        sheets = {length: codec.sheet(group) for length, group in table.columns.items() if length}
     except MalformedEntry as error:
         raise MalformedBatch("The batch has an entry among those that can be decoded that cannot.") from error
-    data = codec.bytes_of(row)
-    if len(data) > codec.MAX_BYTES:
+    broken = table.columns[0][0] if 0 in table.columns else ()
+    return _Told(device, epoch, first, table, sheets, tuple(_undecodable(data, device, epoch) for data in broken))
+
+
+def _bytes(table: columns.Table) -> tuple[bytes, ...]:
+    """The bytes of unfolded entries."""
+    found = {length: codec.all_bytes(group) if length else group[0] for length, group in table.columns.items()}
+    if any(len(data) > codec.MAX_BYTES for length, entries in found.items() if length for data in entries):
         raise MalformedBatch("The batch has an entry among those that can be decoded that is too long for one.")
-    return data, entry
+    return tuple(table.in_order(found))
 
 
 def _undecodable(data: bytes, device: int, epoch: int) -> MalformedEntry:
@@ -182,12 +250,10 @@ def _undecodable(data: bytes, device: int, epoch: int) -> MalformedEntry:
     raise MalformedBatch("The batch has an entry among those that cannot be decoded that can.")
 
 
-def _filed(found: list[Read], first: int) -> list[Read]:
-    """What was ``found``, but nothing from an entry that says that it is another than the one whose place it has."""
-    for at, entry in enumerate(found):
-        if isinstance(entry, Entry) and entry.seq != first + at:
-            found[at] = MalformedEntry("seq", f"is {entry.seq} where entry {first + at} belongs")
-    return found
+def _filed(entry: Read, place: int) -> Read:
+    if isinstance(entry, Entry) and entry.seq != place:
+        return MalformedEntry("seq", f"is {entry.seq} where entry {place} belongs")
+    return entry
 
 
 def _check_frame(batch: Batch) -> None:
@@ -202,26 +268,3 @@ def _check_frame(batch: Batch) -> None:
         raise MalformedBatch("The batch's device, epoch or time of creation is out of range.")
     if batch.first_seq == 1 and batch.previous != genesis(batch.device, batch.epoch):
         raise MalformedBatch("The batch begins a ledger, but not with the hash that its device and epoch begin with.")
-
-
-def _read_all(batch: Batch) -> list[Read]:
-    return _filed([_take_apart(data, batch.device, batch.epoch)[1] for data in batch.entries], batch.first_seq)
-
-
-def _sums(found: Iterable[Read]) -> tuple[tuple[int, ...], ...]:
-    return tuple((row.kind, row.count, row.nominal, row.points, row.cash) for row in _totals(found).rows)
-
-
-def _totals(found: Iterable[Read]) -> Totals:
-    fares: defaultdict[int, list[Fare]] = defaultdict(list)
-    for entry in found:
-        if isinstance(entry, Entry):
-            fares[entry.kind].append(entry.fare)
-        else:
-            fares[UNREADABLE].append(_NO_FARE)
-    return Totals(tuple(_total(int(kind), fares[kind]) for kind in sorted(fares)))
-
-
-def _total(kind: int, fares: list[Fare]) -> Total:
-    sums = (sum(fare.nominal for fare in fares), sum(fare.points for fare in fares), sum(fare.cash for fare in fares))
-    return Total(kind, len(fares), *(min(each, strict.MAX) for each in sums))

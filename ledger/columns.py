@@ -18,14 +18,16 @@ All of this is done by whole columns, at the speed of C. Each step has one way b
 refused, so entries have one folded form only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from operator import sub
-from typing import Any
+from typing import Any, TypeVar
 
-from ledger.codec import SHAPES, Parts
+from ledger.codec import SHAPES, Columns, Parts
 from ledger.entry import VERSION
 
+T = TypeVar("T")
 Row = Parts | bytes
 Groups = tuple[tuple[Any, ...], ...]
 
@@ -38,30 +40,56 @@ class NotFolded(Exception):
     """No entries were folded into this; the message is the end of a sentence."""
 
 
-def fold(rows: Sequence[Row]) -> tuple[bytes, Groups]:
-    """``lengths`` and ``groups`` of entries: their fields, or their bytes where they cannot be decoded."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Entries on end, field by field.
+
+    ``lengths``: of each entry, in the ledger's order, the number of its fields; 0 for one that cannot be decoded. ``columns``: for each
+    number that occurs, ascending, the fields of those entries by position; for 0 the entries themselves are the one column.
+    """
+
+    lengths: bytes
+    columns: dict[int, Columns]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The entries: their fields, or their bytes where they cannot be decoded."""
+        return self.in_order({length: zip(*columns, strict=True) if length else columns[0] for length, columns in self.columns.items()})
+
+    def in_order(self, found: Mapping[int, Iterable[T]]) -> list[T]:
+        """What was ``found`` of the entries, by their number of fields, as one list in the ledger's order."""
+        each = {length: iter(values) for length, values in found.items()}
+        if len(each) == 1:
+            return list(*each.values())
+        return [next(each[length]) for length in self.lengths]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The table of entries: their fields, or their bytes where they cannot be decoded."""
     lengths = bytes(0 if isinstance(row, bytes) else len(row) for row in rows)
     groups: dict[int, list[Row]] = {length: [] for length in sorted(set(lengths))}
     for length, row in zip(lengths, rows, strict=True):
         groups[length].append(row)
-    return lengths, tuple(_columns(length, rows) for length, rows in groups.items())
+    return Table(lengths, {length: tuple(zip(*group, strict=True)) if length else (tuple(group),) for length, group in groups.items()})
 
 
-def unfold(lengths: bytes, groups: Parts) -> list[Row]:
-    """The rows that ``fold`` folded. Raises ``NotFolded``; the fields have the types of ``ledger.codec.SHAPES``, their values are free."""
+def fold(entries: Table) -> tuple[bytes, Groups]:
+    """``lengths`` and ``groups`` of entries."""
+    return entries.lengths, tuple(_columns(length, columns) for length, columns in entries.columns.items())
+
+
+def unfold(lengths: bytes, groups: Parts) -> Table:
+    """The table that ``fold`` folded. Raises ``NotFolded``; the fields have the types of ``ledger.codec.SHAPES``, their values are free."""
     present = sorted(set(lengths))
     if len(groups) != len(present):
         raise NotFolded("does not have one group for each number of fields")
-    rows: dict[int, Iterator[Row]] = {
-        length: iter(_rows(length, lengths.count(length), group)) for length, group in zip(present, groups, strict=True)
-    }
-    return [next(rows[length]) for length in lengths]
+    return Table(lengths, {length: _unfolded(length, lengths.count(length), group) for length, group in zip(present, groups, strict=True)})
 
 
-def _columns(length: int, rows: list[Row]) -> tuple[Any, ...]:
+def _columns(length: int, entries: Columns) -> tuple[Any, ...]:
     if length == 0:
-        return (tuple(rows),)
-    columns: list[Any] = list(zip(*rows, strict=True))
+        return tuple(entries)
+    columns: list[Any] = list(entries)
     columns[_UTC_MS] = _steps(tuple(map(sub, columns[_UTC_MS], columns[_MONO_MS])))
     columns[_MONO_MS] = _steps(columns[_MONO_MS])
     columns[_SEQ] = _steps(columns[_SEQ])
@@ -81,19 +109,19 @@ def _steps(column: tuple[int, ...]) -> tuple[int, ...]:
     return (column[0], *map(sub, column[1:], column))
 
 
-def _rows(length: int, count: int, columns: Any) -> Sequence[Row]:
+def _unfolded(length: int, count: int, columns: Any) -> Columns:
     shape = SHAPES.get(length, ()) if length else (bytes,)
     if not shape or not _is_array(columns) or len(columns) != len(shape):
         raise NotFolded(f"has entries of {length} fields, or not one column for each of them")
     if length == 0:
-        return _typed(columns[0], bytes, count)
+        return (_typed(columns[0], bytes, count),)
     values = [_values(columns[position], kind, count, turned=position in _LOGS) for position, kind in enumerate(shape)]
     if set(values[0]) != {VERSION}:
         raise NotFolded("has an entry of another version among those that can be decoded")
     values[_SEQ] = _sums(values[_SEQ])
     values[_MONO_MS] = _sums(values[_MONO_MS])
     values[_UTC_MS] = tuple(map(int.__add__, _sums(values[_UTC_MS]), values[_MONO_MS]))
-    return list(zip(*values, strict=True))
+    return values
 
 
 def _values(column: Any, kind: type, count: int, *, turned: bool) -> Parts:

@@ -9,7 +9,8 @@ from cbor2 import dumps, loads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.codec import MAX_BYTES, decode, encode
+from ledger import columns
+from ledger.codec import MAX_BYTES, all_bytes, decode, encode, sheet, take_all_apart, typed
 from ledger.entry import Counters, Entry, Fare, Flags, Kind, Medium, Outcome, Place, Versions, When
 from ledger.errors import MalformedEntry
 
@@ -186,3 +187,111 @@ def test_an_entry_that_could_not_be_read_back_is_not_written(ride: Ride) -> None
     ):
         with pytest.raises(MalformedEntry):
             encode(bad)
+
+
+# --- many at once -------------------------------------------------------------------------------------------------------------------------
+
+NASTY = st.sampled_from(
+    (
+        *(0, 1, -1, 99, 2**24, 2**32, 2**63 - 1, 2**63, 2**64 - 1, -(2**64), 2**64),
+        *(True, None, 1.5, b"", bytes(8), bytes(9), "", "a", [], [1], {}),
+    )
+)
+
+
+def read_all(sent: list[bytes]) -> list[Entry]:
+    """As ``ledger.batch`` reads a batch."""
+    entries = columns.table(take_all_apart(sent))
+    return entries.in_order({length: sheet(typed(group)).entries(DEVICE, EPOCH) for length, group in entries.columns.items()})
+
+
+def refused(data: bytes) -> bool:
+    try:
+        read(data)
+    except MalformedEntry:
+        return True
+    return False
+
+
+def with_field_changed(data: bytes, at: int, value: object) -> bytes:
+    """The entry with one field replaced; counted on, the fields of its circumstances."""
+    parts = loads(data)
+    at %= len(parts) + 19
+    if at < len(parts):
+        parts[at] = value
+    else:
+        inner = loads(parts[12])
+        inner[at - len(parts)] = value
+        parts[12] = dumps(inner)
+    return dumps(parts)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(entries, min_size=1, max_size=6))
+def test_many_read_at_once_are_what_each_is_by_itself(said: list[Entry]) -> None:
+    sent = list(map(encode, said))
+    again = read_all(sent)
+    assert again == said == list(map(read, sent))
+    assert list(map(repr, again)) == list(map(repr, said))
+    for group in columns.table(take_all_apart(sent)).columns.values():
+        assert set(all_bytes(group)) <= set(sent)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(entries, min_size=1, max_size=3), st.integers(0, 100), st.integers(0, 43), NASTY)
+def test_many_are_refused_at_once_when_one_is_and_only_then(said: list[Entry], which: int, field: int, value: object) -> None:
+    sent = list(map(encode, said))
+    sent[which % len(sent)] = with_field_changed(sent[which % len(sent)], field, value)
+    if any(map(refused, sent)):
+        with pytest.raises(MalformedEntry):
+            read_all(sent)
+    else:
+        assert read_all(sent) == list(map(read, sent))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(entries, min_size=2, max_size=4), st.data())
+def test_entries_cut_elsewhere_are_refused_though_their_bytes_on_end_are_right(said: list[Entry], data: st.DataObject) -> None:
+    sent = list(map(encode, said))
+    at = data.draw(st.integers(0, len(sent) - 2))
+    moved = data.draw(st.integers(1, len(sent[at]) - 1))
+    sent[at : at + 2] = [sent[at][:-moved], sent[at][-moved:] + sent[at + 1]]
+    with pytest.raises(MalformedEntry):
+        read_all(sent)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(entries, min_size=1, max_size=3), st.data())
+def test_a_byte_that_one_reader_refuses_the_other_refuses_too(said: list[Entry], data: st.DataObject) -> None:
+    sent = list(map(encode, said))
+    which = data.draw(st.integers(0, len(sent) - 1))
+    changed = bytearray(sent[which])
+    changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    sent[which] = bytes(changed)
+    if any(map(refused, sent)):
+        with pytest.raises(MalformedEntry):
+            read_all(sent)
+    else:
+        assert read_all(sent) == list(map(read, sent))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda data: (
+            b"\x99" + (data[1:2].rjust(2, b"\x00") if data[0] == 0x98 else bytes((0, data[0] & 31))) + data[2 if data[0] == 0x98 else 1 :]
+        ),
+        lambda data: b"\xd8\x1c" + data,
+        lambda data: data + b"\x00",
+        lambda _: b"",
+        lambda _: b"\x80",
+        lambda _: b"\x01",
+        lambda data: data.ljust(MAX_BYTES + 1, b"\x00"),
+    ],
+    ids=["longer head", "tagged", "trailing byte", "nothing", "no field", "no array", "too long"],
+)
+def test_another_form_of_one_entry_makes_all_refused(ride: Ride, form: Callable[[bytes], bytes]) -> None:
+    good = [encode(ride(number, seq=number)) for number in (1, 2, 3)]
+    for at in range(3):
+        with pytest.raises(MalformedEntry):
+            read_all([form(data) if place == at else data for place, data in enumerate(good)])
