@@ -170,10 +170,13 @@ def put_together(parts: Parts, *, device: int, epoch: int) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Entries with the same number of fields, all of them right: field by field, and the fields of their circumstances."""
+    """Entries with the same number of fields, all of them right: field by field, the fields of their circumstances, and the purses as
+    written (no columns where none was).
+    """
 
     columns: Columns
     circumstances: Columns
+    written: Columns
 
     @property
     def sums(self) -> Iterator[Parts]:
@@ -188,13 +191,18 @@ class Sheet:
             map(_KINDS.__getitem__, number),
             _made(When, *time),
             _made(Place, *self.circumstances[:8]),
-            _media(self.columns) if len(self.columns) > _BARE else repeat(None),
+            self._media() if len(self.columns) > _BARE else repeat(None),
             _made(Fare, *self.circumstances[8:13]),
             _made(Versions, *self.circumstances[13:]),
             map(_FLAGS.__getitem__, flags),
             map(_OUTCOMES.__getitem__, outcome),
             *(ref, row, reason, repeat(device), repeat(epoch), seq),
         )
+
+    def _media(self) -> list[Medium]:
+        before = _made(Counters, *self.columns[17:21]) if len(self.columns) > _UNREAD else repeat(None)
+        after = _made(Counters, *self.written) if self.written else repeat(None)
+        return _made(Medium, *self.columns[13:17], before, after)
 
 
 def take_all_apart(entries: Sequence[bytes]) -> list[Parts]:
@@ -228,9 +236,10 @@ def sheet(columns: Columns) -> Sheet:
     if not (set(number) <= _KINDS.keys() and set(flags) <= _FLAGS.keys() and set(outcome) <= _OUTCOMES.keys()):
         raise MalformedEntry("kind", "or flags or outcome has a value that this version does not know")
     _check_range((seq, ref, *time), _MAX)
+    written = _written(columns) if len(columns) == _WRITTEN else ()
     if len(columns) > _BARE:
-        _check_media(columns)
-    return Sheet(columns, _all_circumstances(columns[12]))
+        _check_media(columns, written)
+    return Sheet(columns, _all_circumstances(columns[12]), written)
 
 
 def _parts(entry: Entry) -> Parts:
@@ -357,17 +366,17 @@ def _all_circumstances(column: Parts) -> Columns:
     return columns
 
 
-def _check_media(columns: Columns) -> None:
+def _check_media(columns: Columns, written: Columns) -> None:
     rider, granted, number = columns[13:16]
     _check_width(rider)
     _check_range((granted, number), _MAX)
     if len(columns) == _UNREAD:
         return
     _check_purses(*columns[17:21])
-    if len(columns) == _WRITTEN:
+    if written:
         if any(map(bytes.__eq__, columns[23], columns[19])):
             raise MalformedEntry("regc as written", "writes out what did not change")
-        _check_purses(*_written(columns))
+        _check_purses(*written)
 
 
 def _written(columns: Columns) -> Columns:
@@ -391,12 +400,6 @@ def _check_range(columns: Columns, most: int) -> None:
 def _check_width(column: Parts) -> None:
     if set(map(len, column)) != {8}:
         raise MalformedEntry("medium", "has a rider or a log that is not 8 bytes")
-
-
-def _media(columns: Columns) -> list[Medium]:
-    before = _made(Counters, *columns[17:21]) if len(columns) > _UNREAD else repeat(None)
-    after = _made(Counters, *_written(columns)) if len(columns) == _WRITTEN else repeat(None)
-    return _made(Medium, *columns[13:17], before, after)
 
 
 def _made(kind: type[Any], *columns: Any) -> list[Any]:

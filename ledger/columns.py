@@ -20,8 +20,9 @@ refused, so entries have one folded form only.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from operator import sub
+from itertools import accumulate, chain
+from operator import add, sub
+from struct import iter_unpack
 from typing import Any, TypeVar
 
 from ledger.codec import SHAPES, Columns, Parts
@@ -120,7 +121,7 @@ def _unfolded(length: int, count: int, columns: Any) -> Columns:
         raise NotFolded("has an entry of another version among those that can be decoded")
     values[_SEQ] = _sums(values[_SEQ])
     values[_MONO_MS] = _sums(values[_MONO_MS])
-    values[_UTC_MS] = tuple(map(int.__add__, _sums(values[_UTC_MS]), values[_MONO_MS]))
+    values[_UTC_MS] = tuple(map(add, _sums(values[_UTC_MS]), values[_MONO_MS]))
     return values
 
 
@@ -128,7 +129,7 @@ def _values(column: Any, kind: type, count: int, *, turned: bool) -> Parts:
     """The column's ``count`` values of the type ``kind``."""
     if kind is bytes and isinstance(column, bytes) and len(column) == count * _WIDTH:
         joined = _turned(column, count) if turned else column
-        return tuple(joined[at : at + _WIDTH] for at in range(0, len(joined), _WIDTH))
+        return tuple(chain.from_iterable(iter_unpack(f"{_WIDTH}s", joined)))
     values = _typed(column, kind, count)
     if kind is bytes and set(map(len, values)) == {_WIDTH}:
         raise NotFolded("has columns that are not in their one form: strings of 8 bytes are joined")
