@@ -77,6 +77,7 @@ def feeders(url: str, fleet: list[Any], seed: int, sent: Path, longest: int) -> 
 
     def kill_one(chance: random.Random) -> None:
         victim = running.pop(chance.randrange(len(running)))
+        assert victim.is_alive(), "a back end died by itself"
         victim.kill()
         victim.join()
         start()
@@ -85,6 +86,7 @@ def feeders(url: str, fleet: list[Any], seed: int, sent: Path, longest: int) -> 
         start()
     try:
         yield kill_one
+        assert all(process.is_alive() for process in running), "a back end died by itself"
     finally:
         for process in running:
             process.kill()
