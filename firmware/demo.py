@@ -1,4 +1,4 @@
-"""``kazashi demo``: plays a chapter, and then says what happened, what was heard, and whether the laws held.
+"""``kazashi demo``: plays its chapters, and then says what happened, what was heard, and whether the laws held.
 
 The verdicts are those of ``firmware.laws``, the same functions that the proofs call. What a chapter cannot show is said to be not shown.
 Everything it makes lies in one folder, which is replaced; nothing else is touched, and nothing is left running.
@@ -13,17 +13,27 @@ from datetime import timedelta
 from pathlib import Path
 
 from drivers.devices.display import width_em
-from firmware import demo_stage
+from firmware import demo_city, demo_stage
 from firmware.demo_bus import MORNING, RIDERS, Beat, Chapter, Words
+from firmware.demo_city import Arrived, CityChapter, Scene
 from firmware.demo_stage import House, Stage, Verified
 from firmware.failure import Failure
-from firmware.laws import Verdict, charged_once, dated_rules, durable_before_ok, never_silent, no_secrets
+from firmware.laws import (
+    Verdict,
+    charged_once,
+    dated_rules,
+    durable_before_ok,
+    never_silent,
+    no_secrets,
+    nothing_lost,
+    offline_is_normal,
+)
 from ledger.entry import Entry, Kind
 from validator.feedback import Feedback
 from validator.messages import Message, Shown
 
 FOLDER = Path("demo-out")
-CHAPTERS = ("bus",)
+CHAPTERS = ("bus", "city")
 _MARK = ".made-by-kazashi-demo"
 _LONGEST_SILENCE_S = 0.8
 _LAWS = {
@@ -39,18 +49,26 @@ _LAWS = {
         "盗まれた鍵で残高は増えず、うそのカードで機械は止まらない", "A stolen key raises no grant, and a lying card crashes no terminal"
     ),
 }
+_UNSEARCHED = (".png", ".keys")
+"""Pictures, and the files whose purpose is to keep keys."""
+
 _REFUSALS = (Message.BLOCKED_CARD, Message.FOREIGN_CARD, Message.WRONG_CARD, Message.DAMAGED_CARD)
 _NOT_SHOWN = Words("この章では見せない", "not shown in this chapter")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for. ``lang``: "ja" or "en". ``fast``: nothing is waited for, not even in a window."""
+    """What was asked for.
+
+    ``lang``: "ja" or "en". ``fast``: nothing is waited for, not even in a window. ``chapters``: which are told; what comes before is played
+    without being told.
+    """
 
     lang: str
     seed: int
     fast: bool = False
     folder: Path = FOLDER
+    chapters: tuple[str, ...] = CHAPTERS
 
 
 Say = Callable[[str], None]
@@ -83,14 +101,43 @@ def perform(wish: Wish, say: Say) -> int:
     fresh_folder(wish.folder)
     house = open_house(wish, say)
     beats: list[Beat] = []
-    with Stage(house, wish.seed, int(MORNING.timestamp() * 1000), quick=wish.fast, tell=lambda sentence: say(f"  ({sentence})")) as stage:
+    scenes: list[Scene] = []
+    told = "bus" in wish.chapters
+    arrived = None
+    with Stage(
+        house, wish.seed, int(MORNING.timestamp() * 1000), quick=wish.fast or not told, tell=lambda sentence: say(f"  ({sentence})")
+    ) as stage:
 
         def report(beat: Beat) -> None:
             beats.append(beat)
-            say(_line(beat, stage, wish.lang))
+            if told or not beat.as_expected:
+                say(_line(beat, stage, wish.lang))
 
+        def report_scene(scene: Scene) -> None:
+            scenes.append(scene)
+            say(_scene_line(scene, wish.lang))
+
+        if not told:
+            say(Words("（みさき線の朝は、語らずに先に演じる）", "(the morning is played first, without being told)").in_(wish.lang))
         Chapter(stage, report).play()
-    return Ending(wish, say, stage, beats).tell(time.monotonic() - began_s)
+        if "city" in wish.chapters and city_can_be_shown(wish, say):
+            arrived = CityChapter(stage, report_scene).play()
+    return Ending(wish, say, stage, beats, scenes, arrived).tell(time.monotonic() - began_s)
+
+
+def city_can_be_shown(wish: Wish, say: Say) -> bool:
+    """Whether this machine has what a city needs; what it lacks, or what comes now, is said."""
+    missing = ", ".join(demo_city.missing())
+    if missing:
+        say(
+            Words(
+                f"\n市の章は見せない: この機械には {missing} がない（pip install 'kazashi[backoffice]'）。",
+                f"\nThe chapter of the city is not shown: this machine lacks {missing} (pip install 'kazashi[backoffice]').",
+            ).in_(wish.lang)
+        )
+        return False
+    say(Words("\nその夕方、記録は市へ", "\nThe same evening: the ledgers go to the city").in_(wish.lang))
+    return True
 
 
 def open_house(wish: Wish, say: Say) -> House:
@@ -133,6 +180,13 @@ def _line(beat: Beat, stage: Stage, lang: str) -> str:
     return f"{beat.at:%H:%M}  {_padded(beat.stop, 13)}{who}" + (f"\n{' ' * 20}→ {heard}" if heard else "") + wrong
 
 
+def _scene_line(scene: Scene, lang: str) -> str:
+    wrong = "" if scene.went else f"  ← {Words('台本と違う', 'this is not what the script says').in_(lang)}"
+    day = "" if scene.at.date() == MORNING.date() else f"{scene.at.month}/{scene.at.day} "
+    head = f"{day}{scene.at:%H:%M}  {_padded(scene.place.in_(lang), 13)}{scene.who.in_(lang)}: {scene.what.in_(lang)}"
+    return f"{head}\n{' ' * 20}→ {scene.came.in_(lang)}{wrong}"
+
+
 def _padded(text: str, columns: int) -> str:
     return text + " " * max(1, columns - round(2 * width_em(text)))
 
@@ -145,19 +199,24 @@ class Ending:
     say: Say
     stage: Stage
     beats: Sequence[Beat]
+    scenes: Sequence[Scene] = ()
+    arrived: Arrived | None = None
 
     def tell(self, took_s: float) -> int:
         """The story, what was heard, the ledgers, the purses, where to look, the laws; the exit status."""
         ledgers = self.stage.verified()
         entries = [entry for ledger in ledgers for entry in ledger.book.entries]
         self._write_files()
-        self._story(entries)
-        self._heard()
+        if "bus" in self.wish.chapters:
+            self._story(entries)
+            self._heard()
         self._ledgers(ledgers)
+        if self.arrived is not None:
+            self._city(self.arrived)
         self._purses(entries)
         self._places(ledgers)
         held = self._laws(ledgers)
-        strays = sum(not beat.as_expected for beat in self.beats)
+        strays = sum(not beat.as_expected for beat in self.beats) + sum(not scene.went for scene in self.scenes)
         if strays:
             self.say(self._words(f"{strays} つの場面が台本と違った", f"{strays} scenes went otherwise than the script says."))
         self.say(self._words(f"\n{took_s:.0f} 秒", f"\n{took_s:.0f} seconds."))
@@ -240,8 +299,13 @@ class Ending:
         tell_ledgers(ledgers, self.wish.lang, self.say)
 
     def _purses(self, entries: Sequence[Entry]) -> None:
-        self._title("カードと記録", "Purse against ledger")
-        heads = self._words("はじめ カードは 記録では 引き去り", "began purse ledger debits").split()
+        city = self.arrived.books.spent if self.arrived else None
+        if city is None:
+            self._title("カードと記録", "Purse against ledger")
+            heads = self._words("はじめ カードは 記録では 引き去り", "began purse ledger debits").split()
+        else:
+            self._title("カード = 記録 = 市の帳簿", "Purse = ledger = the city's books")
+            heads = self._words("はじめ カードは 記録では 帳簿では 引き去り", "began purse ledger books debits").split()
         self.say(f"  {' ' * 30}" + "".join(_left(head, 10) for head in heads))
         for name, dealt in self.stage.cards.items():
             if dealt.kind == "foreign":
@@ -251,10 +315,26 @@ class Ending:
             booked = sum(entry.fare.points for entry in paid)
             spent = self.stage.spent(name)
             debits = sum(bool(entry.fare.points) for entry in paid)
-            columns = (dealt.points, dealt.points - spent, dealt.points - booked, debits)
+            taken = (spent, booked) if city is None else (spent, booked, city.get(rider, 0))
+            columns = (dealt.points, *(dealt.points - points for points in taken), debits)
             who = _padded(RIDERS[name].name.in_(self.wish.lang), 30)
-            mark = "✓" if spent == booked else self._words("× 合わない", "× differs")
+            mark = "✓" if len(set(taken)) == 1 else self._words("× 合わない", "× differs")
             self.say(f"  {who}" + "".join(f"{column:>10,}" for column in columns) + f"  {mark}")
+
+    def _city(self, arrived: Arrived) -> None:
+        self._title("市の帳簿", "The city's books")
+        entries, times = len(arrived.books.entries), arrived.sent / max(1, len(arrived.books.entries))
+        self.say(
+            self._words(
+                f"  記録 {entries} 件。{arrived.batches} 束で、のべ {arrived.sent} 件（{times:.1f} 倍）届き、"
+                f"帳簿には一度ずつ。よけた記録と警報は {len(arrived.books.aside)} 件。",
+                f"  {entries} entries. {arrived.batches} batches brought {arrived.sent} of them ({times:.1f} times each), "
+                f"and each is booked once. {len(arrived.books.aside)} were set aside or raised an alarm.",
+            )
+        )
+        self._title("4月の請求（kazashi backoffice bill の出力）", "The bill for April, as `kazashi backoffice bill` prints it")
+        for line in arrived.bill:
+            self.say(f"  {line}".rstrip())
 
     # ── the laws ──
 
@@ -278,7 +358,7 @@ class Ending:
             charged_once(books, stage.stories(), stage.acts, stage.window_min),
             durable_before_ok(books, stage.said(books)),
             never_silent(stage.acts),
-            self._verdict(4, [f"{ledger.path}: {fault}" for ledger in ledgers for fault in (*ledger.faults, *_gaps(ledger))]),
+            *self._arrivals(ledgers),
             dated_rules(books, stage.rules()),
             no_secrets(self._texts(), stage.secrets()),
             self._verdict(7, [f"'{shown.message.value}' is shown and not said" for _, shown in stage.heard if not self._is_spoken(shown)]),
@@ -286,6 +366,14 @@ class Ending:
                 9, [f"{name}: the card was debited" for name, dealt in stage.cards.items() if self._was_believed(name, dealt.kind)]
             ),
         ]
+
+    def _arrivals(self, ledgers: Sequence[Verified]) -> list[Verdict]:
+        """Law 4, and law 8 where the city was part of it."""
+        broken = self._verdict(4, [f"{ledger.path}: {fault}" for ledger in ledgers for fault in (*ledger.faults, *_gaps(ledger))])
+        if self.arrived is None or not broken.held:
+            return [broken]
+        books = [ledger.book for ledger in ledgers]
+        return [nothing_lost(books, self.arrived.books), offline_is_normal(books, self.arrived.books)]
 
     def _verdict(self, number: int, faults: Sequence[str]) -> Verdict:
         return Verdict(number, _LAWS[number].en, not faults, faults[0] if faults else "")
@@ -298,7 +386,7 @@ class Ending:
         return kind in {"forged", "strange"} and self.stage.spent(name) > 0
 
     def _texts(self) -> dict[str, bytes]:
-        return {str(path): path.read_bytes() for path in self.wish.folder.rglob("*") if path.is_file() and path.suffix != ".png"}
+        return {str(path): path.read_bytes() for path in self.wish.folder.rglob("*") if path.is_file() and path.suffix not in _UNSEARCHED}
 
     # ── files ──
 
@@ -311,6 +399,7 @@ class Ending:
         ]
         (folder / "transcript.txt").write_text("\n".join(heard) + "\n", encoding="utf-8")
         story = [_line(beat, self.stage, self.wish.lang) for beat in self.beats]
+        story += [_scene_line(scene, self.wish.lang) for scene in self.scenes]
         (folder / "story.txt").write_text("\n".join(story) + "\n", encoding="utf-8")
 
     def _places(self, ledgers: Sequence[Verified]) -> None:
@@ -325,8 +414,11 @@ class Ending:
             (folder / "morning.wav", Words("その音", "their sound")),
             (folder / "pictures", Words(f"画面 {self.stage.gallery.count} 枚", f"{self.stage.gallery.count} screens")),
             *((ledger.path, Words("kazashi ledger show で読む", "read it with: kazashi ledger show")) for ledger in ledgers),
+            *(self.arrived.files if self.arrived else ()),
         ):
-            self.say(f"  {_padded(str(path), 28)}{what.in_(self.wish.lang)}")
+            self.say(f"  {_padded(str(path), 38)}{what.in_(self.wish.lang)}")
+        if self.arrived is not None:
+            self.say(f"  {self.arrived.way_in.in_(self.wish.lang)}")
 
 
 def tell_ledgers(ledgers: Sequence[Verified], lang: str, say: Say) -> None:

@@ -210,7 +210,7 @@ class House:
 
 
 @dataclass(slots=True)
-class _Bus:
+class Bus:
     """One vehicle: its name, its ledger, who has been seen there (its grant is known), what was said and how far the ledger had come."""
 
     name: str
@@ -244,16 +244,17 @@ class Stage:
     """Everything a chapter needs, one vehicle at a time. A context that leaves nothing behind."""
 
     def __init__(self, house: House, seed: int, utc_ms: int, *, quick: bool, tell: Callable[[str], None]) -> None:
-        """``quick``: nothing is waited for, not even in a window."""
+        """``quick``: nothing is waited for, not even in a window. ``city``, once it is set: the public key of the vehicles' city."""
         self.house = house
         self.seed = seed
         self.quick = quick
         self._undo = ExitStack()
-        self._utc_ms = utc_ms
-        self._origin_ns = time.monotonic_ns()
-        self.clock = SkippingClock(self._origin_ns, utc_ms)
+        self.utc_ms = utc_ms
+        self.origin_ns = time.monotonic_ns()
+        self.clock = SkippingClock(self.origin_ns, utc_ms)
         self.town = Town(house.folder, tariff(), seed=seed)
-        self.buses: list[_Bus] = []
+        self.buses: list[Bus] = []
+        self.city = b""
         self.blocked: set[bytes] = set()
         self.heard: list[tuple[int, Shown]] = []
         self.acts: list[Act] = []
@@ -266,6 +267,7 @@ class Stage:
         self.screen = Screen(self.wordbook, self.gallery, sound, compose.open_lamp(), compose.open_clips(), now_ms=self.now_ms, tell=tell)
         self.air = Air(seed=seed)
         self._crew: Crew | None = None
+        self._at = -1
 
     def __enter__(self) -> Self:
         self.reader = self._undo.enter_context(Pn532Pty(Pn532Chip(self.air), self.house.link))
@@ -283,8 +285,19 @@ class Stage:
 
     def enter(self, name: str, terminal: int, trips: Sequence[str]) -> None:
         """Start a vehicle's station on a new ledger."""
-        self.buses.append(_Bus(name, terminal, tuple(trips), self.house.folder / f"{name}.ledger"))
+        self.buses.append(Bus(name, terminal, tuple(trips), self.house.folder / f"{name}.ledger"))
+        self._at = -1
         self.restart()
+
+    def board(self, name: str) -> None:
+        """Start the station of a vehicle that was on duty before, on its ledger."""
+        self._at = [bus.name for bus in self.buses].index(name)
+        self.restart()
+
+    @property
+    def bus(self) -> Bus:
+        """The present vehicle."""
+        return self.buses[self._at]
 
     def calls(self, trip: str) -> tuple[tuple[str, int], ...]:
         """A trip's stops: name, and departure in seconds of the service day."""
@@ -295,13 +308,12 @@ class Stage:
     def restart(self) -> None:
         """Start the present vehicle's station on its ledger, as its service would after it died."""
         self.leave()
-        bus = self.buses[-1]
+        bus = self.bus
         address = f"pn532:{self.house.link.absolute()}@{LINE_RATE}"
         blocked = frozenset(self.blocked)
         skipped_ns = self.clock.skipped_ns
-        post = Post(
-            bus.ledger.absolute(), address, self.seed, bus.name, bus.terminal, bus.trips, blocked, self._origin_ns, skipped_ns, self._utc_ms
-        )
+        clock = (self.origin_ns, skipped_ns, self.utc_ms)
+        post = Post(bus.ledger.absolute(), address, self.seed, bus.name, bus.terminal, bus.trips, blocked, *clock, self.city)
         self._crew = Crew(post, self._take)
         self._crew.begin()
 
@@ -353,7 +365,7 @@ class Stage:
 
     def _take(self, shown: Shown, at_ms: int, ledger_seq: int) -> None:
         self.heard.append((at_ms, shown))
-        self.buses[-1].said.append((shown, ledger_seq))
+        self.bus.said.append((shown, ledger_seq))
         self.screen.take(shown, at_ms)
         self.screen.perform()
 
@@ -362,7 +374,7 @@ class Stage:
         messages = tuple(shown.message for shown in said)
         standing = self.heard[-1][1].message if self.heard else None
         riders = tuple(self.rider(name) for name in names)
-        self.acts.append(Act(self.buses[-1].terminal, what, place, armed, riders, messages, standing, excused))
+        self.acts.append(Act(self.bus.terminal, what, place, armed, riders, messages, standing, excused))
 
     @property
     def where(self) -> Place:
@@ -443,7 +455,19 @@ class Stage:
                 self._followed(one)
                 self.air.lift(one.idm)
         self.turn(_TURNS_TO_EMPTY if len(cards) == 1 else CROWD_GONE_AFTER_POLLS)
-        self.buses[-1].known.add(card.idm)
+        self.bus.known.add(card.idm)
+        return [shown for _, shown in self.heard[before:]]
+
+    def check_antenna(self) -> list[Shown]:
+        """Somebody lays down a card that is nobody's, and lifts it: what was shown."""
+        before, card = len(self.heard), self.town.card(0)
+        self.air.lay(card)
+        for _ in range(_TURNS_A_TOUCH):
+            self.turn()
+            if any(shown.message not in _IDLE for _, shown in self.heard[before:]):
+                break
+        self.air.lift(card.idm)
+        self.turn(_TURNS_TO_EMPTY)
         return [shown for _, shown in self.heard[before:]]
 
     def lay(self, name: str) -> None:
@@ -455,7 +479,7 @@ class Stage:
         self.air.lift(self.cards[name].card.idm)
 
     def _faults(self, card: LiteSCard, pull: Pull) -> list[Faults]:
-        reads = [Faults()] * (_CARD_COMMANDS_BEFORE_DEBIT + (card.idm not in self.buses[-1].known))
+        reads = [Faults()] * (_CARD_COMMANDS_BEFORE_DEBIT + (card.idm not in self.bus.known))
         match pull:
             case Pull.AT_CHALLENGE:
                 return [_GONE]

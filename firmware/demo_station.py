@@ -21,11 +21,15 @@ from typing import cast
 from drivers.devices.clock import Clock
 from drivers.devices.keypad import DriverKey, KeyPress
 from drivers.emulated.skipping_clock import SkippingClock
+from drivers.signing import SignatureChecker
 from drivers.vault_file import VaultFile, demo_keys
 from fares.table import Trip
 from firmware import VERSION, compose
 from firmware.rehearsal import SMALL_LEDGER, ZONE, Keys, tariff
 from ledger.entry import Versions
+from ledger.notes import WORKS
+from ledger.receipts import CityKeys, LetterboxBeside
+from ledger.seal import key_id
 from ledger.store import Store
 from validator.journey import Tariff
 from validator.messages import Shown
@@ -35,7 +39,11 @@ from validator.trip import resume
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Where a demo's station stands. ``blocked``: riders on the deny list. ``origin_ns``, ``skipped_ns``, ``utc_ms``: its clock's."""
+    """Where a demo's station stands.
+
+    ``blocked``: riders on the deny list. ``origin_ns``, ``skipped_ns``, ``utc_ms``: its clock's. ``city``: the public key of the city,
+    empty while there is none; then nothing is laid down for a courier.
+    """
 
     ledger: Path
     reader: str
@@ -47,6 +55,7 @@ class Post:
     origin_ns: int
     skipped_ns: int
     utc_ms: int
+    city: bytes = b""
 
     def text(self) -> str:
         """One line of JSON."""
@@ -62,15 +71,26 @@ class Post:
                 self.origin_ns,
                 self.skipped_ns,
                 self.utc_ms,
+                self.city.hex(),
             ]
         )
 
     @classmethod
     def parse(cls, line: str) -> "Post":
         """``text`` and back."""
-        ledger, reader, seed, name, terminal, trips, blocked, origin_ns, skipped_ns, utc_ms = json.loads(line)
+        ledger, reader, seed, name, terminal, trips, blocked, origin_ns, skipped_ns, utc_ms, city = json.loads(line)
         riders = frozenset(bytes.fromhex(rider) for rider in cast("list[str]", blocked))
-        return cls(Path(ledger), reader, seed, name, terminal, tuple(trips), riders, origin_ns, skipped_ns, utc_ms)
+        return cls(Path(ledger), reader, seed, name, terminal, tuple(trips), riders, origin_ns, skipped_ns, utc_ms, bytes.fromhex(city))
+
+
+def device_secret(seed: int, terminal: int) -> bytes:
+    """The private device key of a demo's vehicle: it follows from the seed, so it is no secret."""
+    return hashlib.sha256(f"kazashi demo device {seed} {terminal}".encode()).digest()
+
+
+def letterbox(ledger: Path, city: bytes, clock: Clock) -> LetterboxBeside:
+    """What lies between a demo's station and its courier; both see the demo's clock. ``city``: the city's public key."""
+    return LetterboxBeside(ledger, CityKeys(SignatureChecker(), {key_id(city): city}), lambda: clock.monotonic_ns() / 1e9)
 
 
 @dataclass(slots=True)
@@ -143,7 +163,7 @@ def _obey(order: dict[str, object], station: Station, keys: Keys, clock: Skippin
 def _build(post: Post) -> tuple[Station, Keys, SkippingClock, Store]:
     clock = SkippingClock(post.origin_ns, post.utc_ms, post.skipped_ns)
     random = _Random(f"{post.seed} {post.skipped_ns}")
-    vault = VaultFile(demo_keys(post.seed).for_terminal(random(32)))
+    vault = VaultFile(demo_keys(post.seed).for_terminal(device_secret(post.seed, post.terminal)))
     if not post.ledger.exists():
         Store.create(post.ledger, device=post.terminal, epoch=int.from_bytes(random(6), "big"), settings=SMALL_LEDGER).close()
     store = Store.open(post.ledger, device=post.terminal, settings=SMALL_LEDGER)
@@ -159,6 +179,8 @@ def _build(post: Post) -> tuple[Station, Keys, SkippingClock, Store]:
         clock=clock,
         random=random,
         blocked=post.blocked.__contains__,
+        letterbox=letterbox(post.ledger, post.city, clock) if post.city else None,
+        parts=lambda: {"screen": WORKS, "sound": WORKS},
     )
     duty = resume(rules.operator.id, post.name, _trips(rules, post.trips), store.last)
     station = Station(equipment, Terms(rules, post.terminal, ZONE, _versions(rules, vault)), duty)

@@ -11,16 +11,24 @@ register; then it is enough that a ledger names the debit it came from, or shows
 explains (``drivers.cards.purse.contradiction``). Which rides were paid twice is asked separately, and of the riders: as many as the driver
 had armed when the card was laid down, and no more.
 
-Laws 4, 7, 8 and 9 are not questions to a bus's day; they have proofs of their own.
+Laws 4 and 8 are questions to a day and to the city's books together, as somebody reads them who shares no code with whoever wrote them.
+"Nothing is lost, nothing counts twice" is a comparison of two sets: every entry of every ledger stands in the books with the same bytes,
+the books hold no other, and of each rider the same points. "Offline" is a day on which people rode before the city had heard a word, and
+all of it arrived.
+
+Laws 7 and 9 are not questions to a day; they have proofs of their own.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from drivers.cards.purse import Counters
 from drivers.devices.clock import ClockState
+from ledger.codec import encode
 from ledger.entry import Entry, Intent, Kind, Outcome, Place, Versions, When
 from validator.messages import Message, Shown
 
@@ -79,6 +87,32 @@ class Act:
     excused: bool = False
 
 
+class Number(NamedTuple):
+    """Which entry of which ledger."""
+
+    device: int
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"entry {self.seq} of device {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class CityBooks:
+    """What the city has booked.
+
+    ``entries``: the first 16 bytes of the SHA-256 of each entry's bytes. ``spent``: points that are booked from each rider's purse.
+    ``aside``: what was not booked and waits for a person, a sentence each. ``heard_ms``: when the city first heard of any vehicle (Unix
+    ms).
+    """
+
+    entries: Mapping[Number, bytes]
+    spent: Mapping[bytes, int]
+    aside: tuple[str, ...]
+    heard_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a law was held, and if not, the first things that broke it."""
@@ -106,6 +140,16 @@ def durable_before_ok(books: Sequence[Book], said: Sequence[Said]) -> Verdict:
 def never_silent(acts: Sequence[Act]) -> Verdict:
     """Law 3: each touch and each key is followed by a message, or by a screen that says why not."""
     return _verdict(3, "Never silent: every touch and every key ends in light, sound and word", _silences(acts))
+
+
+def nothing_lost(books: Sequence[Book], city: CityBooks) -> Verdict:
+    """Law 4: what stands in the ledgers stands in the city's books, byte for byte and once, and nothing else does."""
+    return _verdict(4, "Nothing is lost, nothing counts twice", _differences(books, city))
+
+
+def offline_is_normal(books: Sequence[Book], city: CityBooks) -> Verdict:
+    """Law 8, as far as one day can show it: people rode before the city had heard of any vehicle, and all of that arrived."""
+    return _verdict(8, "Offline is normal: thirty days without a network", _not_offline(books, city))
 
 
 def dated_rules(books: Sequence[Book], rules: Versions) -> Verdict:
@@ -270,6 +314,39 @@ def _people(entry: Entry) -> int:
 
 def _rider(entry: Entry) -> bytes:
     return entry.medium.rider if entry.medium else b""
+
+
+# --- laws 4 and 8 -------------------------------------------------------------------------------------------------------------------------
+
+
+def _number(entry: Entry) -> Number:
+    return Number(entry.device, entry.epoch, entry.seq)
+
+
+def _differences(books: Sequence[Book], city: CityBooks) -> Iterator[str]:
+    yield from city.aside
+    own = {_number(entry): entry for book in books for entry in book.entries}
+    for number, entry in own.items():
+        if number not in city.entries:
+            yield f"{number} is not in the city's books"
+        elif city.entries[number] != hashlib.sha256(encode(entry)).digest()[:16]:
+            yield f"{number} is another one in the city's books"
+    yield from (f"{number} stands in the city's books and in no ledger" for number in city.entries if number not in own)
+    spent: dict[bytes, int] = defaultdict(int)
+    for entry in own.values():
+        if entry.counts_as_paid:
+            spent[_rider(entry)] += entry.fare.points
+    for rider in {*spent, *city.spent}:
+        ledgers, booked = spent.get(rider, 0), city.spent.get(rider, 0)
+        if ledgers != booked:
+            yield f"{ledgers} points of one rider in the ledgers are {booked} in the city's books"
+
+
+def _not_offline(books: Sequence[Book], city: CityBooks) -> Iterator[str]:
+    alone = [entry for book in books for entry in book.entries if entry.when.utc_ms < city.heard_ms]
+    if not any(entry.counts_as_paid for entry in alone):
+        yield "nobody paid a ride before the city had heard of the vehicles"
+    yield from (f"{_number(entry)}, from before there was a network, never came" for entry in alone if _number(entry) not in city.entries)
 
 
 # --- laws 2, 3, 5, 6 ----------------------------------------------------------------------------------------------------------------------

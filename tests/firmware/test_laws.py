@@ -1,12 +1,14 @@
 """The laws have teeth: a day that broke one is told so, in words."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from drivers.cards.purse import FULL, Counters, RegLog
 from firmware import laws
-from firmware.laws import Act, Book, CardStory, Said, Verdict
+from firmware.laws import Act, Book, CardStory, CityBooks, Number, Said, Verdict
+from ledger.codec import encode
 from ledger.entry import Entry, Fare, Intent, Kind, Medium, Outcome, Place, Versions, When
 from validator.messages import Message, Shown
 
@@ -167,3 +169,51 @@ def test_a_secret_is_found_in_any_form(text: bytes) -> None:
     assert verdict.why == "the number of card 1 stands in the log"
     assert verdict.number == 6
     assert laws.no_secrets({"the log": b"a rider"}, secrets).held
+
+
+# --- laws 4 and 8 ---
+
+
+def city(*entries: Entry, spent: int | None = None, aside: tuple[str, ...] = (), heard_ms: int = NOON.utc_ms + 1) -> CityBooks:
+    """What a city has booked when these entries came."""
+    digests = {Number(entry.device, entry.epoch, entry.seq): hashlib.sha256(encode(entry)).digest()[:16] for entry in entries}
+    points = sum(entry.fare.points for entry in entries) if spent is None else spent
+    return CityBooks(digests, {RIDER: points} if points else {}, aside, heard_ms)
+
+
+def law_4(entries: tuple[Entry, ...], books: CityBooks) -> Verdict:
+    return laws.nothing_lost([Book(1, entries, ())], books)
+
+
+def test_books_that_hold_what_the_ledgers_hold_hold_the_fourth_law() -> None:
+    assert law_4((paid(1), paid(2, ONCE, TWICE)), city(paid(1), paid(2, ONCE, TWICE))).held
+
+
+@pytest.mark.parametrize(
+    ("books", "why"),
+    [
+        (city(paid(1)), "entry 2 of device 1 is not in the city's books"),
+        (city(paid(1), paid(2)), "entry 2 of device 1 is another one in the city's books"),
+        (city(paid(1), paid(2, ONCE, TWICE), paid(3)), "entry 3 of device 1 stands in the city's books and in no ledger"),
+        (city(paid(1), paid(2, ONCE, TWICE), spent=570), "380 points of one rider in the ledgers are 570 in the city's books"),
+        (city(paid(1), paid(2, ONCE, TWICE), aside=("Entry 9 of device 1 is held.",)), "Entry 9 of device 1 is held."),
+    ],
+)
+def test_what_the_city_lacks_changed_added_counted_twice_or_set_aside_breaks_it(books: CityBooks, why: str) -> None:
+    verdict = law_4((paid(1), paid(2, ONCE, TWICE)), books)
+    assert not verdict.held
+    assert verdict.why == why
+
+
+def test_a_ride_before_the_city_was_heard_of_holds_the_eighth_law_when_it_came() -> None:
+    assert laws.offline_is_normal([Book(1, (paid(1),), ())], city(paid(1))).held
+
+
+def test_a_day_on_which_nobody_rode_without_a_network_shows_nothing_of_it() -> None:
+    verdict = laws.offline_is_normal([Book(1, (paid(1),), ())], city(paid(1), heard_ms=NOON.utc_ms))
+    assert verdict.why == "nobody paid a ride before the city had heard of the vehicles"
+
+
+def test_a_ride_without_a_network_that_never_came_breaks_it() -> None:
+    verdict = laws.offline_is_normal([Book(1, (paid(1),), ())], city())
+    assert verdict.why == "entry 1 of device 1, from before there was a network, never came"
