@@ -89,13 +89,10 @@ class Server:
             time.sleep(0.005)
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
-    def stop(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)  # "fast": clients are sent away
-            self._process.wait()
-
     def close(self) -> None:
-        self.stop()
+        """Nothing of it is wanted any more, so nothing needs to be put in order."""
+        if self._process and self._process.poll() is None:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _identity(self) -> dict[str, object]:

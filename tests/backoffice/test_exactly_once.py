@@ -58,7 +58,7 @@ def feed(url: str, fleet: list[Any], seed: int, sent: Path, longest: int) -> Non
         try:
             answer = bring(books, batch)
         except BooksAway:
-            time.sleep(0.01)
+            time.sleep(0.05)
             continue
         if chance.random() < 0.7:  # else the answer was lost on the way
             told[bus.device] = answer.next_seq
