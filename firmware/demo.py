@@ -54,6 +54,8 @@ _UNSEARCHED = (".png", ".keys")
 
 _REFUSALS = (Message.BLOCKED_CARD, Message.FOREIGN_CARD, Message.WRONG_CARD, Message.DAMAGED_CARD)
 _NOT_SHOWN = Words("この章では見せない", "not shown in this chapter")
+_AS_FAR = {8: Words("（ここでは一日）", " (here: a day)")}
+"""What a chapter shows less of than the law says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +350,8 @@ class Ending:
                 self.say(f"  {number}  {_padded(state, 8)}{text.in_(self.wish.lang)} ({_NOT_SHOWN.in_(self.wish.lang)})")
                 continue
             state = self._words("守った", "held") if verdict.held else self._words("破った", "BROKEN")
-            self.say(f"  {number}  {_padded(state, 8)}{text.in_(self.wish.lang)}" + ("" if verdict.held else f"\n     {verdict.why}"))
+            less = _AS_FAR.get(number, Words("", "")).in_(self.wish.lang)
+            self.say(f"  {number}  {_padded(state, 8)}{text.in_(self.wish.lang)}{less}" + ("" if verdict.held else f"\n     {verdict.why}"))
         return all(verdict.held for verdict in verdicts.values())
 
     def verdicts(self, ledgers: Sequence[Verified]) -> list[Verdict]:

@@ -41,6 +41,7 @@ from firmware.demo_hall import TownHall
 from firmware.demo_network import HOST, Accident, Fate, Network
 from firmware.demo_stage import Stage
 from firmware.demo_station import device_secret, letterbox
+from firmware.failure import Failure
 from firmware.keyring import OneKey
 from firmware.laws import CityBooks, Number
 from firmware.packages import CityKey, Judge, Refused, Staged
@@ -197,7 +198,17 @@ class CityChapter:
         self._passphrase = f"minato-demo-{self._draw.between(10**7, 10**8 - 1)}"
 
     def play(self) -> Arrived:
-        """From the first word to the bill."""
+        """From the first word to the bill. Raises ``Failure``."""
+        from backoffice.city import BooksAway
+
+        try:
+            return self._play()
+        except BooksAway as error:
+            raise Failure(
+                f"{self._folder}: the city's books do not answer ({error.__cause__ or error}); no other demo may use this folder"
+            ) from error
+
+    def _play(self) -> Arrived:
         stage = self.stage
         stage.leave()
         stage.clock.skip_ms(max(0, int((_EVENING - self._now()).total_seconds() * 1000)))
@@ -408,7 +419,7 @@ class CityChapter:
         )
 
     def _stranger(self) -> None:
-        thief = Ed25519Key(secrets.token_bytes(32))
+        thief = Ed25519Key(device_secret(self.stage.seed, 0))  # no vehicle has the number 0
         payload = parse(self._sticks[0], Content.BATCH, MAX_SEALED).payload
         answer = HttpUplink(f"http://{HOST}:{self._hall.port}").post(BATCHES, seal(thief, Content.BATCH, payload))
         self._scene(

@@ -122,9 +122,14 @@ class Crew:
             os.write(self._in, line.encode() + b"\n")
         except BrokenPipeError as error:
             raise BusDied("the station does not listen any more") from error
-        for answer in self._answers():
-            shown = Shown(Message(answer["shown"]), cast("dict[str, int | str]", answer["values"]))
-            self._heard(shown, cast("int", answer["at_ms"]), cast("int", answer["seq"]))
+        came: list[dict[str, object]] = []
+        try:
+            came.extend(self._answers())
+        finally:
+            # Only now, for drawing takes this process for itself, and the reader's twin in it must answer within milliseconds.
+            for answer in came:
+                shown = Shown(Message(answer["shown"]), cast("dict[str, int | str]", answer["values"]))
+                self._heard(shown, cast("int", answer["at_ms"]), cast("int", answer["seq"]))
 
     def _answers(self) -> Iterator[dict[str, object]]:
         """What comes before "done"."""
