@@ -461,7 +461,7 @@ class CityChapter:
                 f"fetches the fare table of May; it is cut after {len(half):,} of {size:,} bytes",
             ),
             Words(
-                f"断り、警報を記録に残す。今の運賃表のまま（{_fare(old)} 円）",
+                f"断り、警報を書きとめる。今の運賃表のまま（{_fare(old)} 円）",
                 f"refused, and an alarm is noted; the old table stays ({_fare(old)} yen)",
             ),
             went=isinstance(verdict, Refused) and not packages.enter(place, judge) and len(packages.alarms(place)) == 1,
@@ -508,8 +508,8 @@ class CityChapter:
         self._scene(
             _DEPOT,
             Words("bus-2", "bus-2"),
-            Words("5月1日のあと、はじめて動きだす", "starts for the first time after 1 May"),
-            Words(f"新しい運賃表（{_fare(table)} 円）", f"the new table is in force ({_fare(table)} yen)"),
+            Words("5月1日を過ぎた。次に動きだすとき", "1 May is over; at its next start"),
+            Words(f"新しい運賃表になる（{_fare(table)} 円）", f"the new table comes into force ({_fare(table)} yen)"),
             went=table is not None and _fare(table) != _fare(judge.table()),
         )
         operator, parser, said = stage.town.tariff.operator.id, ArgumentParser(), StringIO()

@@ -35,7 +35,7 @@ from drivers.emulated.skipping_clock import SkippingClock
 from drivers.emulated.speaker import Speaker
 from drivers.vault_file import DeskVaultFile, demo_keys
 from firmware import VERSION, compose
-from firmware.demo_station import Post
+from firmware.demo_station import Post, device_secret
 from firmware.failure import Failure
 from firmware.laws import Act, Book, CardStory, Said
 from firmware.rehearsal import FISCAL_YEAR, LINE_RATE, ROOT, Town, counters, tariff
@@ -544,11 +544,12 @@ class Stage:
         ]
 
     def secrets(self) -> dict[str, bytes]:
-        """What no file of a terminal may hold: card numbers, the town's keys."""
+        """What no file of a terminal may hold: card numbers, the town's keys, the vehicles' own."""
         keys = self.town.keys
         cards = {f"the number of card {number}": card.idm for number, card in enumerate((dealt.card for dealt in self.cards.values()), 1)}
         masters = {f"card key {card.version}": card.master for card in keys.cards}
-        return {**cards, **masters, "the rider key": keys.rider}
+        own = {f"the device key of {bus.name}": device_secret(self.seed, bus.terminal) for bus in self.buses}
+        return {**cards, **masters, **own, "the rider key": keys.rider}
 
     def rules(self) -> Versions:
         """What every entry must name as what decided it."""
