@@ -45,7 +45,7 @@ from firmware.failure import Failure
 from firmware.keyring import OneKey
 from firmware.laws import CityBooks, Number
 from firmware.packages import CityKey, Judge, Refused, Staged
-from firmware.rehearsal import TOWN
+from firmware.rehearsal import FISCAL_YEAR, TOWN
 from ledger import package, stick
 from ledger.batch import MAX_SEALED, unpack
 from ledger.beside import BesideDatabase
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 NEEDS = ("alembic", "fastapi", "jinja2", "psycopg", "reportlab", "sqlalchemy", "uvicorn")
 MONTH = "2026-04"
+_GIVEN = datetime(2026, 4, 1, 10, 0, tzinfo=MORNING.tzinfo)
 _EVENING = MORNING.replace(hour=18, minute=40)
 _CLOSED = datetime(2026, 5, 15, 6, 0, tzinfo=MORNING.tzinfo)
 _NEW_FARES = date(2026, 5, 1)
@@ -236,9 +237,10 @@ class CityChapter:
     # ── the town hall ──
 
     def _found(self) -> None:
-        """The city's key, its books, its clerk; two vehicles and their codes; next month's fares."""
+        """The city's key, its clerk, its books with what the desk gave; two vehicles and their codes; next month's fares."""
         from backoffice import compose as office
-        from backoffice import keys
+        from backoffice import keys, queries
+        from backoffice.grants import GrantKind, RiderGrant
 
         folder, stage = self._folder, self.stage
         folder.mkdir()
@@ -259,6 +261,11 @@ class CityChapter:
                 books.give_code(bus.terminal, keys.code_digest(code), now_ms, now_ms + _CODE_MS)
         with office.open_city(self._settings, (self._city,)) as city:
             city.offer(self._package())
+        with office.open_store(self._settings) as store:
+            for name, dealt in stage.cards.items():
+                if dealt.kind in {"plain", "blocked"} and dealt.points:
+                    given = RiderGrant(stage.rider(name), FISCAL_YEAR, 1, dealt.points, GrantKind.YEARLY, int(_GIVEN.timestamp() * 1000))
+                    queries.keep_grant(store, given)
 
     def _enrol(self) -> None:
         from backoffice import keys
