@@ -33,6 +33,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 ROLE = "kazashi_books"
@@ -224,6 +225,8 @@ entry = Table(
     PrimaryKeyConstraint("device", "epoch", "seq"),
     Index(None, "rider"),
     Index(None, "service_day"),
+    # The few debits of unknown outcome (kinds UNKNOWN and RESOLVED), which settling looks for among all.
+    Index("entry_unsure", "kind", "rider", sqlite_where=text("kind IN (22, 23)"), postgresql_where=text("kind IN (22, 23)")),
 )
 
 # ``backoffice.book.Posting`` of the entry (device, epoch, seq). A correction names in ``ref_…`` the posting that it puts right.

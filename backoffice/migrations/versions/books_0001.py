@@ -209,6 +209,8 @@ def _make_tables() -> None:
     )
     op.create_index("entry_by_rider", "entry", ["rider"])
     op.create_index("entry_by_service_day", "entry", ["service_day"])
+    unsure = sa.text("kind IN (22, 23)")
+    op.create_index("entry_unsure", "entry", ["kind", "rider"], sqlite_where=unsure, postgresql_where=unsure)
     op.create_table(
         "heartbeat",
         _wide("device"),
