@@ -26,10 +26,10 @@ _Shape = tuple[Struct, "itemgetter[Any]"]
 
 
 class Copying:
-    """Packs rows of one table, which has ``fields`` columns: numbers first, then byte strings, then groups of strings and texts.
+    """Packs rows of one table, which has ``fields`` columns: numbers first, then strings and texts, then groups of them.
 
     ``widths``: the numbers' bytes; ``nullable``: which of them may be None, as any string and text may. ``groups``: where groups begin that
-    often come again as they are.
+    often come again as they are; what is another in every row does not belong into one.
     """
 
     def __init__(self, widths: Sequence[int], nullable: Sequence[int], groups: Sequence[int], fields: int) -> None:
@@ -77,10 +77,13 @@ def _nothing(_: Row) -> Row:
     return ()
 
 
-def _string(value: bytes | None) -> bytes:
-    return _NULL if value is None else len(value).to_bytes(4, "big") + value
+def _string(value: bytes | str | None) -> bytes:
+    if value is None:
+        return _NULL
+    data = value.encode() if isinstance(value, str) else value
+    return len(data).to_bytes(4, "big") + data
 
 
 @lru_cache(maxsize=_MANY)
 def _together(values: tuple[bytes | str | None, ...]) -> bytes:
-    return b"".join(_string(value.encode() if isinstance(value, str) else value) for value in values)
+    return b"".join(map(_string, values))

@@ -484,7 +484,7 @@ class _Postgresql:
 # Tables that batches are added to, their columns, and where groups begin that come again as they are (``backoffice.copying``).
 _ADDED = (
     (schema.entry, rows.ENTRY, ("table_version", "boarding")),
-    (schema.posting, rows.POSTING, ("debit", "credit")),
+    (schema.posting, rows.POSTING, ("credit",)),
 )
 _WIDTHS: dict[type, int] = {BigInteger: 8, Integer: 4, SmallInteger: 2}
 _STANDING = (
