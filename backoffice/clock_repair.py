@@ -28,6 +28,7 @@ FIRST_POSSIBLE_MS = 1_500_000_000_000
 
 _GOOD = frozenset({int(ClockState.GNSS), int(ClockState.NTP)})
 _DECIDED_NOTHING = 0
+_NO_NUMBER = 0
 
 
 class Source(Enum):
@@ -71,10 +72,12 @@ class _Boot:
 
 def repair(stamps: Iterable[Stamp], day_of: Callable[[int], int]) -> list[Repaired]:
     """The times of one ledger (one device, one epoch), by seq. ``day_of``: Unix ms to the operator's service day."""
-    boots = [_boot(group) for group in _by_boot(sorted(stamps, key=lambda stamp: stamp.seq))]
+    in_order = sorted(stamps, key=lambda stamp: stamp.seq)
+    alone = [_boot([stamp]) for stamp in in_order if stamp.when.boot == _NO_NUMBER]
+    boots = [_boot(group) for group in _by_boot([stamp for stamp in in_order if stamp.when.boot != _NO_NUMBER])]
     first_known = [_edge(boot, first=True) for boot in boots]
     last_known = [_edge(boot, first=False) for boot in boots]
-    repaired: list[Repaired] = []
+    repaired = [each for boot in alone for each in _told(boot, 0, None, day_of)]
     for number, boot in enumerate(boots):
         low = max((known for known in last_known[:number] if known is not None), default=0)
         high = min((known for known in first_known[number + 1 :] if known is not None), default=None)

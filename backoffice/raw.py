@@ -208,7 +208,11 @@ def _days(came: list[_Came], rules: Rules) -> dict[tuple[int, int, int], tuple[i
 def _undated(own: list[_Came], rules: Rules) -> Iterator[tuple[int, int]]:
     boots: dict[int, list[_Came]] = defaultdict(list)
     for each in own:
-        boots[each.entry.when.boot].append(each)
+        if each.entry.when.boot:
+            boots[each.entry.when.boot].append(each)
+        elif not each.entry.place.service_day:  # a start without a number: no other entry can say anything about it
+            (ms,) = _times([each], _offsets([each], {_NETWORK, _SATELLITES}, 0), 0, None)
+            yield each.entry.seq, _local_day(ms, rules)
     sure = {boot: _offsets(entries, {_NETWORK, _SATELLITES}, 0) for boot, entries in boots.items()}
     known = sorted(
         (boot, each.entry.when.mono_ms + _nearest(sure[boot], each.entry.when.mono_ms))

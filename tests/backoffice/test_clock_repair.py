@@ -127,6 +127,32 @@ def test_a_day_that_the_vehicle_could_not_decide_is_that_of_the_repaired_time(lo
     assert (told.service_day, told.named) == (day(service_day), True)
 
 
+def test_an_entry_of_an_unknown_start_bounds_nobody_and_is_bounded_by_nobody() -> None:
+    # A new epoch begins with an entry of a start that has no number yet; behind it stands what went on before, with its own times.
+    before, renewed, after = at("2026-11-24T08:00"), at("2026-11-24T12:00"), at("2026-11-24T12:05")
+    stamps = [
+        stamp(1, 0, 0, ClockState.NTP, renewed),
+        stamp(2, 3, HOUR, ClockState.RTC, before, signed=day("2026-11-24")),
+        stamp(3, 4, MINUTE, ClockState.NTP, after, signed=day("2026-11-24")),
+    ]
+    told = repair(stamps, day_of)
+    assert [(each.earliest_ms, each.latest_ms, each.source) for each in told] == [
+        (renewed, renewed, Source.KNOWN),
+        (before, before, Source.RTC),
+        (after, after, Source.KNOWN),
+    ]
+    late = stamp(4, 0, 0, ClockState.UNSET, 0, received_ms=after)
+    assert one([*stamps, late], 4) == Repaired(4, 0, after, Source.BOUNDED, day_of(0), named=True)
+
+
+def test_two_entries_of_unknown_starts_tell_nothing_of_each_other() -> None:
+    known, other = at("2026-11-24T08:00"), at("2027-01-10T20:00")
+    told = repair([stamp(1, 0, 0, ClockState.GNSS, known), stamp(2, 0, 0, ClockState.GNSS, other)], day_of)
+    assert [each.earliest_ms for each in told] == [known, other]
+    unsure = one([stamp(1, 0, 0, ClockState.GNSS, known), stamp(2, 0, MINUTE, ClockState.UNSET, 0)], 2)
+    assert (unsure.source, unsure.earliest_ms, unsure.latest_ms) == (Source.BOUNDED, 0, LATER)
+
+
 def test_a_day_that_the_vehicle_decided_never_changes() -> None:
     true = at("2027-04-01T09:00")
     told = one(
