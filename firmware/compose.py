@@ -33,7 +33,10 @@ from validator.feedback import Wordbook, WordbookError
 from validator.feedback import parse as parse_wordbook
 
 if TYPE_CHECKING:
-    from drivers.devices.clock import Clock
+    from datetime import date
+    from zoneinfo import ZoneInfo
+
+    from drivers.devices.clock import Clock, Instant
     from drivers.devices.display_pygame import Painter
     from drivers.emulated.air import Air
     from drivers.emulated.pn532_pty import Pn532Pty
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from firmware.keyring import VaultKeyring
     from firmware.packages import Judge
     from firmware.simulation import Simulation, Wish
-    from ledger.carrier import Carrier, Keyring, Uplink
+    from ledger.carrier import Carrier, Keyring, Wire
     from ledger.courier import Pace
     from ledger.entry import Entry, Place, Versions
     from ledger.package import Package, PackageKind
@@ -736,14 +739,18 @@ def open_keyring(config: "Config") -> "Keyring":
         from firmware.keyring import OneKey
 
         return OneKey(_vault_signer(config.keys))
-    return _open_key_file(config.keys)
+    return _open_key_file(config.keys, config.city.enrolled_key)
 
 
-def _open_key_file(keys: FileAddress) -> "VaultKeyring":
-    from firmware.keyring import VaultKeyring
+def _open_key_file(keys: FileAddress, enrolled: bytes) -> "VaultKeyring":
+    from firmware.keyring import VaultKeyring, settle
 
     keyring = VaultKeyring(keys.path, lambda path: _vault_signer(FileAddress(path)))
-    keyring.signer()
+    try:
+        settle(keys.path, enrolled, keyring.open)
+        keyring.signer()
+    except OSError as error:
+        raise Failure(f"{keys.path}: cannot be used ({error.strerror}); look at the disk") from error
     return keyring
 
 
@@ -763,16 +770,18 @@ def make_next_key(config: "Config") -> str:
 
     from drivers.devices.clock_system import SystemClock
     from drivers.vault_file import VaultFileRefused, read_keys, write_keys
+    from firmware.keyring import lay_whole
     from ledger.entry import Entry, Kind, Versions, When
     from ledger.errors import LedgerError
 
     if isinstance(config.keys, TokenAddress):
         raise Failure("keys.file: a token keeps its one device key; to exchange it, fill a new token and enrol the vehicle again")
-    keyring = _open_key_file(config.keys)
+    keyring = _open_key_file(config.keys, config.city.enrolled_key)
     try:
         with open_ledger(config.ledger, config.terminal) as ledger:
             if keyring.next_signer() is None:
-                write_keys(keyring.next_file, read_keys(config.keys.path).for_terminal(secrets.token_bytes(32)))
+                made = read_keys(config.keys.path).for_terminal(secrets.token_bytes(32))
+                lay_whole(keyring.next_file, lambda path: write_keys(path, made))
             announced, reason = ledger.last(Kind.KEY), keyring.next_reason()
             if announced is None or announced.reason != reason:
                 started = ledger.last(Kind.BOOT)
@@ -784,6 +793,8 @@ def make_next_key(config: "Config") -> str:
             return reason
     except (VaultFileRefused, LedgerError) as error:
         raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{keyring.next_file}: cannot be written ({error.strerror}); look at the disk") from error
 
 
 def open_uplink(config: "Config") -> "HttpUplink":
@@ -800,28 +811,29 @@ def open_uplink(config: "Config") -> "HttpUplink":
 
 
 @contextmanager
-def open_courier(config: "Config", uplink: "Uplink | None" = None, pace: "Pace | None" = None) -> Generator["Carrier"]:
+def open_courier(config: "Config", uplink: "Wire | None" = None, pace: "Pace | None" = None) -> Generator["Carrier"]:
     """The vehicle's one courier, by the configured wire or another; raises ``Failure``."""
     import random
 
     from drivers.devices.clock_system import SystemClock
     from ledger.beside import BesideDatabase
-    from ledger.carrier import Carrier, Equipment
+    from ledger.carrier import Carrier, Down, Equipment
     from ledger.errors import LedgerError
 
-    letterbox = open_letterbox(config)
+    letterbox, clock, wire = open_letterbox(config), SystemClock(0), uplink or open_uplink(config)
     equipment = Equipment(
         device=config.terminal,
         software=VERSION,
         ledgers=partial(ledgers_beside, config.ledger),
         open=open_ledger_to_send,
-        uplink=uplink or open_uplink(config),
+        uplink=wire,
         believe=letterbox.city.receipt,
         letterbox=letterbox,
         keyring=open_keyring(config),
-        clock=SystemClock(0),
+        clock=clock,
         draw=random.SystemRandom().random,
         free_bytes=BesideDatabase(config.ledger).free_bytes,
+        down=Down(wire, letterbox.city.package, lambda: _today(clock.now(), config.zone)),
     )
     try:
         letterbox.lock()
@@ -833,6 +845,15 @@ def open_courier(config: "Config", uplink: "Uplink | None" = None, pace: "Pace |
         yield Carrier(equipment, pace)
     finally:
         letterbox.unlock()
+
+
+def _today(now: "Instant", zone: "ZoneInfo") -> "date | None":
+    """The day by the calendar; None while the clock is unset."""
+    from datetime import datetime
+
+    from drivers.devices.clock import ClockState
+
+    return None if now.state is ClockState.UNSET else datetime.fromtimestamp(now.utc_ms / 1000, zone).date()
 
 
 def ledgers_beside(path: Path) -> list[Path]:

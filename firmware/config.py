@@ -23,6 +23,7 @@ from drivers.vault import parse_address as parse_vault_address
 from fares.faults import Unusable
 from fares.fields import Fields
 from firmware.failure import Failure
+from ledger.seal import KID_BYTES
 
 FORMAT = 1
 MOST_TERMINAL = 0xFFFFFF
@@ -74,6 +75,7 @@ class CitySettings:
     """The road to the city. ``url`` empty: there is none but a stick. ``keep_days``: what the city has stays here that long.
 
     ``authority``: who signs the city's certificate; None: whoever the machine trusts. ``certificate``: this vehicle's, if the city asks.
+    ``name``: what the city calls this terminal; ``enrolled_key``: the id of the key it came with. Both as `kazashi enrol` wrote them.
     """
 
     url: str = ""
@@ -81,6 +83,8 @@ class CitySettings:
     certificate: Path | None = None
     certificate_key: Path | None = None
     keep_days: int = 60
+    name: str = ""
+    enrolled_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +241,22 @@ def _city(table: Fields) -> CitySettings:
         authority=_optional(table, "ca"),
         certificate=_optional(table, "certificate"),
         certificate_key=_optional(table, "certificate_key"),
+        name=table.text("name", ""),
+        enrolled_key=_key_id(table),
         keep_days=table.number("keep_days", CitySettings().keep_days, least=LEAST_KEEP_DAYS, most=MOST_KEEP_DAYS),
     )
     if settings.url and not table.has("keys"):
         table.fault("keys", "is missing; without the city's keys no receipt can be believed. Copy them from what enrolment gave.")
     return settings
+
+
+def _key_id(table: Fields) -> bytes:
+    text = table.text("enrolled_key", "")
+    with suppress(ValueError):
+        if len(found := bytes.fromhex(text)) in {0, KID_BYTES}:
+            return found
+    table.fault("enrolled_key", f"must be {2 * KID_BYTES} hex digits, as `kazashi enrol` writes them; run it again or leave the line out.")
+    return b""
 
 
 def _city_key(table: Fields) -> tuple[Algorithm, bytes]:

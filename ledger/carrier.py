@@ -4,18 +4,27 @@ It performs what a row says and comes back with the next event; when to send and
 only, opens it for one answer at a time, and writes nothing but the letterbox. Killed anywhere it has lost nothing: what the city has, the
 city says again.
 
+**Two keys.** While a key is exchanged each message is signed with the one that speaks for it: entries up to the announcement with the
+old one, those behind it with the next, notes with the one that the city accepted last. Where that is wrong, the table says to try the
+other. The old key goes only when the city has all that it alone may sign: everything up to the announcement, and what older ledgers hold.
+
+**A key that is away.** A token that was pulled out signs nothing. That is as good as no answer: the courier backs off and tries again.
+
 ``turn`` is one step, so whoever runs it can stop between two batches; ``wakes_ns`` says until when there is nothing to do.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from drivers.devices.clock import Clock
+from drivers.errors import VaultLost
+from ledger import offers
 from ledger.batch import Batch, pack
 from ledger.book import Acknowledged
 from ledger.chain import Head, Link
@@ -34,19 +43,23 @@ from ledger.courier import (
     newest,
     obeyed_s,
     oldest,
+    spread_s,
     step,
 )
 from ledger.entry import Entry, Kind, Versions, When
 from ledger.errors import BatchTooLarge, LedgerError
 from ledger.letterbox import ALL_BROKEN, STALE_AFTER_S, CouriersSide, Memory, Told
 from ledger.notes import Heartbeat, encode_heartbeat, encode_loss
+from ledger.offers import Offer
+from ledger.package import Package
 from ledger.receipt import Receipt
 from ledger.seal import Content, Signer, seal
 
 log = logging.getLogger(__name__)
 
-BATCHES, HEARTBEATS, LOSSES = "/v1/batches", "/v1/heartbeats", "/v1/losses"
-MEDIA_TYPE = "application/cose"
+BATCHES, HEARTBEATS, LOSSES, PACKAGES = "/v1/batches", "/v1/heartbeats", "/v1/losses", "/v1/packages"
+MEDIA_TYPE, JSON = "application/cose", "application/json"
+_LEAST_PATIENCE_S = 30.0
 _TOLD_CHARACTERS = 200
 
 
@@ -73,6 +86,18 @@ class Uplink(Protocol):
         ...
 
 
+class Downlink(Protocol):
+    """One way from the city."""
+
+    def get(self, door: str, media_type: str, limit: int, patience_s: float) -> Answer:
+        """Fetch at most ``limit`` bytes in at most ``patience_s`` seconds; raises ``NoAnswer``."""
+        ...
+
+
+class Wire(Uplink, Downlink, Protocol):
+    """Both ways."""
+
+
 class Reading(Protocol):
     """A ledger as it is read; ``ledger.store.LedgerFile``. Raises ``LedgerError``."""
 
@@ -91,7 +116,7 @@ class Reading(Protocol):
 
 
 class Keyring(Protocol):
-    """The device's key, and the next one while it is being announced."""
+    """The device's key, and the next one while it is being announced. A signer raises ``VaultLost`` while its token is away."""
 
     def signer(self) -> Signer:
         """The key that the city knows."""
@@ -111,11 +136,24 @@ class Keyring(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Down:
+    """How packages come. ``believe(sealed)``: the package in a message that the city signed; raises ``LedgerError`` for any other.
+
+    ``today()``: None while the clock is unset.
+    """
+
+    link: Downlink
+    believe: Callable[[bytes], Package]
+    today: Callable[[], date | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Equipment:
     """What a courier is made of.
 
     ``ledgers()``: where they lie, those that were set aside first and the one in use last. ``believe(sealed)``: the receipt in a message
     that the city signed; raises ``LedgerError`` for any other. ``draw()``: random, 0 … 1. ``free_bytes()``: room for the ledger.
+    ``down``: None where packages come by stick only.
     """
 
     device: int
@@ -129,6 +167,7 @@ class Equipment:
     clock: Clock
     draw: Callable[[], float]
     free_bytes: Callable[[], int]
+    down: Down | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +202,14 @@ class Carrier:
         self._skipped: set[str] = set()
         self._wished = self._pace.batch
         self._silent = False
-        self._asks_with_next_key = False
+        self._next_is_known = False  # the city accepted the next key last
+        self._turned = False  # the next message is signed with the other key
+        self._signed_with_next = False
+        self._offers: tuple[Offer, ...] = ()
+        self._package: tuple[bytes, Offer] | None = None
+        self._bad_network = False
         now_ns = equipment.clock.monotonic_ns()
+        self._ask_at_ns = now_ns
         self._beat_at_ns: int | None = None
         self._due_ns = self._look_at_ns = now_ns + _ns(equipment.draw() * self._pace.settle_s)
         if self._memory.failures:
@@ -180,6 +225,11 @@ class Carrier:
             Do.LOOK: self._look,
             Do.SKIP: self._skip,
             Do.SHRINK: self._shrink,
+            Do.TURN_KEY: self._turn_key,
+            Do.ASK: self._ask,
+            Do.FETCH: self._fetch,
+            Do.LAY_PACKAGE: self._lay_package,
+            Do.PUT_OFF: self._put_off,
             Do.PAUSE: self._pause,
             Do.REST: lambda: self._wait(self._pace.rest_s),
             Do.BACK_OFF: self._back_off,
@@ -277,10 +327,14 @@ class Carrier:
         try:
             if self._silent and self._newest() is not None:
                 return Event.SILENCE
-            return Event.ENTRIES if self._oldest() is not None else Event.NOTHING
-        except LedgerError as error:
+            if self._oldest() is not None:
+                return Event.ENTRIES
+        except (LedgerError, VaultLost) as error:
             log.warning("the ledger cannot be read now: %s", error)
             return Event.UNREADABLE
+        if self._offers:
+            return Event.OFFER
+        return Event.PACKAGES if self.equipment.down is not None and now_ns >= self._ask_at_ns else Event.NOTHING
 
     def _oldest(self) -> tuple[_Ledger, Range] | None:
         for ledger in self._survey():
@@ -292,7 +346,8 @@ class Carrier:
     def _newest(self) -> tuple[_Ledger, Range] | None:
         self._silent, silent = False, self._silent  # once in a contact
         ledger = self._survey()[-1]
-        wanted = newest(ledger.known, ledger.head.seq, self._pace) if ledger.fits else None
+        # While a key is announced, entries behind the announcement have no key yet that the city knows.
+        wanted = newest(ledger.known, ledger.head.seq, self._pace) if ledger.fits and self.equipment.keyring.next_signer() is None else None
         self._silent = silent and wanted is not None and self.state is not State.PROBING
         return None if wanted is None else (ledger, wanted)
 
@@ -300,6 +355,7 @@ class Carrier:
 
     def _greet(self) -> Event:
         self._silent = long_silent(self._memory.contact_ms, self.equipment.clock.now().utc_ms, self._pace)
+        self._bad_network = self._memory.failures > 0
         self._skipped.clear()
         self._wished = self._pace.batch
         self._telling = None
@@ -310,8 +366,9 @@ class Carrier:
         except LedgerError as error:
             log.warning("the ledger cannot be read now: %s", error)
             return Event.UNREADABLE
+        event = self._post(HEARTBEATS, Content.HEARTBEAT, encode_heartbeat(beat), beat.epoch)
         self._beat_at_ns = self.equipment.clock.monotonic_ns()
-        return self._post(HEARTBEATS, Content.HEARTBEAT, encode_heartbeat(beat), beat.epoch)
+        return event
 
     def _heartbeat(self, epoch: int, head: Head) -> Heartbeat:
         """The station's state, or that it has none: a station that does not turn is broken in every part."""
@@ -350,20 +407,24 @@ class Carrier:
         except BatchTooLarge as error:
             log.info("%s", error)
             return Event.TOO_LARGE
-        except LedgerError as error:
+        except (LedgerError, VaultLost) as error:
             log.warning("nothing can be sent now: %s", error)
             return Event.UNREADABLE
-        event = self._post(BATCHES, Content.BATCH, payload, ledger.epoch)
+        event = self._post(BATCHES, Content.BATCH, payload, ledger.epoch, (ledger.path, entries.first))
         if event is Event.RECEIPT:
             self._sent_to[ledger.epoch] = last
         return event
 
-    def _post(self, door: str, content: Content, payload: bytes, epoch: int) -> Event:
-        following = self.equipment.keyring.next_signer()
-        signer = following if following and self._asks_with_next_key else self.equipment.keyring.signer()
+    def _post(self, door: str, content: Content, payload: bytes, epoch: int, about: tuple[Path, int] | None = None) -> Event:
+        """``about``: in which ledger the entries stand, and the first of them; None for a note, which is about the present."""
+        turned, self._turned = self._turned, False
         self._answer, self._retry_after_s = None, None
         try:
-            answer = self.equipment.uplink.post(door, seal(signer, content, payload))
+            sealed, others = self._sealed(content, payload, about, turned=turned)
+            answer = self.equipment.uplink.post(door, sealed)
+        except (VaultLost, LedgerError) as error:
+            log.warning("nothing can be signed now: %s", error)
+            return Event.NO_ANSWER
         except NoAnswer as error:
             log.info("no answer from %s: %s", door, error)
             return Event.NO_ANSWER
@@ -371,7 +432,7 @@ class Carrier:
         event = meaning(answer)
         if event is not Event.RECEIPT:
             log.warning("%s answered %s: %s", door, answer.status, answer.detail or "no reason given")
-            return event
+            return Event.OTHER_KEY if event is Event.STRANGER and others and not turned else event
         try:
             receipt = self.equipment.believe(answer.body)
         except LedgerError as error:
@@ -381,7 +442,91 @@ class Carrier:
             log.warning("%s gave a receipt of another ledger", door)
             return Event.NOT_THE_CITY
         self._answer = answer.body, receipt
+        self._next_is_known = self._signed_with_next or (self._next_is_known and about is not None)
         return Event.RECEIPT
+
+    def _sealed(self, content: Content, payload: bytes, about: tuple[Path, int] | None, *, turned: bool) -> tuple[bytes, bool]:
+        """The message under the key that speaks for it, or under the other when ``turned``; and whether there are two keys at all."""
+        following = self.equipment.keyring.next_signer()
+        if following is None:
+            self._signed_with_next = self._next_is_known = False
+            return seal(self.equipment.keyring.signer(), content, payload), False
+        self._signed_with_next = self._next_speaks(about) is not turned
+        signer = following if self._signed_with_next else self.equipment.keyring.signer()
+        return seal(signer, content, payload), True
+
+    def _next_speaks(self, about: tuple[Path, int] | None) -> bool:
+        announced = None if about is None else self._announced(about[0])
+        return self._next_is_known if about is None or announced is None else about[1] > announced
+
+    def _turn_key(self) -> None:
+        self._turned = True
+
+    # ── what comes down ──
+
+    def _ask(self) -> Event:
+        down = self.equipment.down
+        if down is None:
+            return Event.NOT_GIVEN
+        now_ns, draw = self.equipment.clock.monotonic_ns(), self.equipment.draw()
+        self._ask_at_ns = now_ns + _ns(spread_s(self._pace.ask_s, draw))
+        try:
+            answer = down.link.get(PACKAGES, JSON, offers.MAX_LIST, _LEAST_PATIENCE_S + offers.MAX_LIST / self._pace.slowest)
+            if (answer.status, answer.media_type) != (200, JSON):
+                log.info("no list of packages: %s answered %s: %s", PACKAGES, answer.status, answer.detail or "no reason given")
+                return Event.NOT_GIVEN
+            listed = offers.decode(answer.body)
+        except (NoAnswer, LedgerError) as error:
+            log.info("no list of packages: %s", error)
+            return Event.NOT_GIVEN
+        worth = offers.worth(listed, down.today())
+        had = tuple(offer.digest for offer in worth if offer.digest in self._memory.packages)
+        if len(had) != len(self._memory.packages):
+            self._remember(replace(self._memory, packages=had))
+        wanted = [offer for offer in worth if offer.digest not in had]
+        self._offers = tuple(offer for offer in wanted if offer.size <= self._pace.small or not self._bad_network)
+        if len(self._offers) < len(wanted):
+            log.info("%d packages are too large for this network; they are asked for again later", len(wanted) - len(self._offers))
+            self._ask_at_ns = now_ns + _ns(spread_s(self._pace.ask_again_s, draw))
+        return Event.LISTED
+
+    def _fetch(self) -> Event:
+        down = self.equipment.down
+        if down is None or not self._offers:
+            return Event.NOT_GIVEN
+        offer, *_ = self._offers
+        try:
+            patience_s = _LEAST_PATIENCE_S + offer.size / self._pace.slowest
+            answer = down.link.get(f"{PACKAGES}/{offer.digest.hex()}", MEDIA_TYPE, offer.size, patience_s)
+            if meaning(answer) is not Event.RECEIPT:
+                log.info("%s %d was not given: %s: %s", offer.kind, offer.version, answer.status, answer.detail or "no reason given")
+                return Event.NOT_GIVEN
+            found = down.believe(answer.body)
+        except (NoAnswer, LedgerError) as error:
+            log.warning("%s %d did not come: %s", offer.kind, offer.version, error)
+            return Event.NOT_GIVEN
+        if (found.kind, found.digest) != (offer.kind, offer.digest):
+            log.warning("%s %d is not what was asked for", offer.kind, offer.version)
+            return Event.NOT_GIVEN
+        self._package = answer.body, offer
+        return Event.PACKAGE
+
+    def _lay_package(self) -> None:
+        if self._package is None:
+            return
+        (sealed, offer), self._package = self._package, None
+        self._offers = tuple(other for other in self._offers if other is not offer)
+        try:
+            self.equipment.letterbox.lay_package(sealed, offer)
+        except OSError as error:
+            log.warning("%s %d could not be kept: %s; it is fetched again later", offer.kind, offer.version, error)
+            return
+        log.info("%s %d lies beside the ledger for the station", offer.kind, offer.version)
+        self._remember(replace(self._memory, packages=(*self._memory.packages, offer.digest)))
+
+    def _put_off(self) -> None:
+        self._offers = ()
+        self._ask_at_ns = self.equipment.clock.monotonic_ns() + _ns(spread_s(self._pace.ask_again_s, self.equipment.draw()))
 
     # ── what came back ──
 
@@ -395,7 +540,7 @@ class Carrier:
                 self.equipment.letterbox.told(self._telling.name)
             self._change_key()
             self._finish()
-        except (OSError, LedgerError) as error:
+        except (OSError, LedgerError, VaultLost) as error:
             log.warning("a receipt could not be kept: %s; the city will say it again", error)
         self._telling = None
 
@@ -409,22 +554,29 @@ class Carrier:
         self._known[epoch] = Known(receipt.next_seq, receipt.head, receipt.holes, receipt.min_interval_s, receipt.max_entries)
 
     def _change_key(self) -> None:
-        """The next key is the key once the city has the entry that announces it, or has answered to it."""
+        """The next key is the key once nothing is left that only the old one may sign."""
         keyring = self.equipment.keyring
-        if keyring.next_signer() is None:
+        if keyring.next_signer() is None or not self._old_key_is_done():
             return
-        known = self._asks_with_next_key or any(self._announced(path) for path in self.equipment.ledgers())
-        if known:
-            keyring.change()
-            log.info("the city knows the device's next key; it is used from now on")
-        self._asks_with_next_key = False
+        keyring.change()
+        self._next_is_known = False
+        log.info("the city knows the device's next key; it is used from now on")
 
-    def _announced(self, path: Path) -> bool:
+    def _old_key_is_done(self) -> bool:
+        *aside, current = self._survey()
+        for ledger in (*aside, current):
+            announced = self._announced(ledger.path)
+            if announced is not None and ledger.fits:
+                return announced < ledger.known.next_seq
+            if ledger is not current and ledger.fits and oldest(ledger.known, ledger.head.seq, 1) is not None:
+                return False
+        return self._next_is_known  # the announcement is in no ledger any more
+
+    def _announced(self, path: Path) -> int | None:
+        """The entry of this ledger that announces the next key."""
         with self.equipment.open(path) as ledger:
-            entry, known = ledger.last(Kind.KEY), self._known.get(ledger.epoch)
-        return (
-            entry is not None and known is not None and entry.reason == self.equipment.keyring.next_reason() and entry.seq < known.next_seq
-        )
+            entry = ledger.last(Kind.KEY)
+        return entry.seq if entry is not None and entry.reason == self.equipment.keyring.next_reason() else None
 
     def _finish(self) -> None:
         """Ledgers that were set aside and of which nothing is left to send are not looked at again."""
@@ -470,7 +622,6 @@ class Carrier:
         self._wait(obeyed_s(self._retry_after_s, self._memory.failures, self.equipment.draw(), self._pace))
 
     def _stay_away(self) -> None:
-        self._asks_with_next_key = not self._asks_with_next_key  # its announcement may have arrived, and the receipt not
         self._wait(self._pace.away_s)
 
     def _fail(self) -> None:

@@ -25,6 +25,10 @@ Rules that look like choices, and their reasons
       understand it gets the entries all the same.
     * An answer that is too large is answered by half as many entries, at once; one entry alone always fits.
     * A city that has more than this ledger is no failure of the network. The receipt is laid down and the station acts on it.
+    * While a key is exchanged the city accepts one of two, and which one depends on how far its books are, which a lost receipt or a stick
+      may have moved without our knowing. So a refusal is answered by the same message under the other key, once, and only then believed.
+    * What the city sends down is asked for last, when it lacks nothing of ours, and seldom. A list or a package that does not come is no
+      failure of the contact: what was sent is sent. When the contact before this one failed, only what is small is fetched.
 
 Each row has a name, which the log carries. Two rows never share a (state, event); an event without a row raises ``NoSuchRow``.
 """
@@ -46,6 +50,8 @@ class State(Enum):
     PROBING = "probing"  # the canary is on its way
     SENDING = "sending"  # a batch is on its way
     PAUSING = "pausing"  # between two batches, as long as the city asks for
+    ASKING = "asking"  # the list of packages is on its way here
+    FETCHING = "fetching"  # a package is on its way here
 
 
 class Event(Enum):
@@ -59,15 +65,21 @@ class Event(Enum):
     SILENCE = "entries wait and the city has long not been heard"
     ENTRIES = "entries wait"
     BEAT = "a heartbeat is due"
+    PACKAGES = "the city's packages were long not asked for"
+    OFFER = "a package is to be fetched"
     NOTHING = "nothing is to be done"
     # what came back
     RECEIPT = "the city has signed for it"
     BUSY = "the city asks to come later"
     NO_ANSWER = "no answer, or a server's fault"
     NOT_THE_CITY = "an answer that the city has not signed"
+    OTHER_KEY = "the city does not accept this key, and there is another"
     STRANGER = "the city does not accept this device's key"
     NOT_UNDERSTOOD = "the city finds it malformed"
     TOO_LARGE = "the batch is too large"
+    LISTED = "the list of packages is here"
+    PACKAGE = "a package is here that the city has signed"
+    NOT_GIVEN = "the list or the package did not come, or is not the city's"
     # what was not sent
     UNREADABLE = "the ledger cannot be read now"
 
@@ -84,6 +96,11 @@ class Do(Enum):
     LOOK = "look what there is to do"
     SKIP = "leave this note until the next contact"
     SHRINK = "half as many entries"
+    TURN_KEY = "sign the next message with the other key"
+    ASK = "ask what the city sends down"
+    FETCH = "fetch a package"
+    LAY_PACKAGE = "lay the package beside the ledger"
+    PUT_OFF = "leave the packages until later"
     PAUSE = "wait as long between batches as the city asks for"
     REST = "wait for the next heartbeat or a full batch"
     BACK_OFF = "one failure more; wait by their count"
@@ -110,9 +127,10 @@ Table = Mapping[tuple[State, Event], Row]
 _S, _E = State, Event
 
 
-def _answers(name: str, state: State, understood: Row, too_large: Row) -> tuple[Row, ...]:
-    """What is the same for everything that was sent."""
+def _answers(name: str, state: State, again: Do, understood: Row, too_large: Row) -> tuple[Row, ...]:
+    """What is the same for everything that was sent; ``again`` sends it."""
     return (
+        Row(f"{name}-other-key", state, _E.OTHER_KEY, state, (Do.TURN_KEY, again)),
         Row(f"{name}-busy", state, _E.BUSY, _S.BACKING_OFF, (Do.WAIT_AS_TOLD,)),
         Row(f"{name}-no-answer", state, _E.NO_ANSWER, _S.BACKING_OFF, (Do.BACK_OFF,)),
         Row(f"{name}-not-the-city", state, _E.NOT_THE_CITY, _S.BACKING_OFF, (Do.BACK_OFF,)),
@@ -138,6 +156,7 @@ ROWS = (
     *_answers(
         "greet",
         _S.GREETING,
+        Do.GREET,
         _refused("greet-not-understood", _S.GREETING, _E.NOT_UNDERSTOOD),
         _refused("greet-too-large", _S.GREETING, _E.TOO_LARGE),
     ),
@@ -153,6 +172,7 @@ ROWS = (
     *_answers(
         "tell",
         _S.TELLING,
+        Do.TELL,
         Row("tell-not-understood", _S.TELLING, _E.NOT_UNDERSTOOD, _S.IN_CONTACT, (Do.SKIP, Do.LOOK)),
         Row("tell-too-large", _S.TELLING, _E.TOO_LARGE, _S.IN_CONTACT, (Do.SKIP, Do.LOOK)),
     ),
@@ -161,6 +181,7 @@ ROWS = (
     *_answers(
         "probe",
         _S.PROBING,
+        Do.SEND_NEWEST,
         _refused("probe-not-understood", _S.PROBING, _E.NOT_UNDERSTOOD),
         Row("probe-too-large", _S.PROBING, _E.TOO_LARGE, _S.IN_CONTACT, (Do.SHRINK, Do.LOOK)),
     ),
@@ -169,10 +190,18 @@ ROWS = (
     *_answers(
         "send",
         _S.SENDING,
+        Do.SEND_OLDEST,
         _refused("send-not-understood", _S.SENDING, _E.NOT_UNDERSTOOD),
         Row("send-too-large", _S.SENDING, _E.TOO_LARGE, _S.IN_CONTACT, (Do.SHRINK, Do.LOOK)),
     ),
     Row("pause-over", _S.PAUSING, _E.DUE, _S.IN_CONTACT, (Do.LOOK,)),
+    # ── what the city sends down ──
+    Row("a-list", _S.IN_CONTACT, _E.PACKAGES, _S.ASKING, (Do.ASK,)),
+    Row("listed", _S.ASKING, _E.LISTED, _S.IN_CONTACT, (Do.LOOK,)),
+    Row("list-not-given", _S.ASKING, _E.NOT_GIVEN, _S.RESTING, (Do.PUT_OFF, Do.SUCCEED, Do.REST)),
+    Row("a-package", _S.IN_CONTACT, _E.OFFER, _S.FETCHING, (Do.FETCH,)),
+    Row("fetched", _S.FETCHING, _E.PACKAGE, _S.IN_CONTACT, (Do.LAY_PACKAGE, Do.LOOK)),
+    Row("package-not-given", _S.FETCHING, _E.NOT_GIVEN, _S.RESTING, (Do.PUT_OFF, Do.SUCCEED, Do.REST)),
 )
 
 
@@ -208,6 +237,8 @@ class Pace:
     which a new contact is worth while too. ``canary``: entries of the first batch after ``silence_s`` without the city. ``base_s``,
     ``most_s``: the wait after the first failure, and the longest. ``away_s``: when we are refused. ``obey_s``: the longest Retry-After that
     is obeyed. ``settle_s``: a start waits up to that long, so that a depot's vehicles do not all call at once.
+    ``ask_s``: from one question for packages to the next, on the average; ``ask_again_s``: when one did not come. ``small``: the most bytes
+    of a package that is fetched over a bad network. ``slowest``: bytes a second that a download is waited for.
     """
 
     rest_s: float = 300
@@ -220,6 +251,10 @@ class Pace:
     away_s: float = 900
     obey_s: float = 24 * 3600
     settle_s: float = 15
+    ask_s: float = 3600
+    ask_again_s: float = 600
+    small: int = 64 * 1024
+    slowest: int = 4096
 
 
 def back_off_s(failures: int, draw: float, pace: Pace) -> float:
@@ -233,6 +268,11 @@ def back_off_s(failures: int, draw: float, pace: Pace) -> float:
 def obeyed_s(told_s: float | None, failures: int, draw: float, pace: Pace) -> float:
     """The wait that the city asked for, with our own behind it: those it sent away together must not come back together."""
     return min(max(told_s or 0.0, 0.0), pace.obey_s) + back_off_s(failures, draw, pace)
+
+
+def spread_s(middle_s: float, draw: float) -> float:
+    """From half of ``middle_s`` to one and a half times: a fleet that was started at one moment does not ask at one moment."""
+    return middle_s * (0.5 + draw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ledger.notes import BROKEN, PARTS, Heartbeat, Loss
+from ledger.offers import Offer
 from ledger.receipt import Receipt
 
 STALE_AFTER_S = 60
@@ -36,16 +37,42 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Parcel:
+    """A sealed package that lies there; ``name`` is what ``unpacked`` is called with. Whoever reads it checks it again."""
+
+    name: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the courier knows over a restart. Losing it costs a batch sent twice.
 
     ``failures``: contacts that failed in a row. ``contact_ms``: when the city was last heard, Unix ms by this clock, 0 for never.
-    ``done``: epochs of set-aside ledgers of which nothing is left to send.
+    ``done``: epochs of set-aside ledgers of which nothing is left to send. ``packages``: digests of those that were laid for the station,
+    as long as the city offers them.
     """
 
     failures: int = 0
     contact_ms: int = 0
     done: tuple[int, ...] = field(default=())
+    packages: tuple[bytes, ...] = field(default=())
+
+
+class Parcels(Protocol):
+    """Packages that the courier left for the station; all raise ``OSError``."""
+
+    def parcels(self) -> Sequence[str]:
+        """Their names, in the order in which they are to be opened."""
+        ...
+
+    def parcel(self, name: str) -> Parcel:
+        """One of them."""
+        ...
+
+    def unpacked(self, name: str) -> None:
+        """The station has judged it, and what it keeps of it is durable."""
+        ...
 
 
 class StationsSide(Protocol):
@@ -79,6 +106,10 @@ class CouriersSide(Protocol):
 
     def lay(self, sealed: bytes, receipt: Receipt) -> None:
         """Leave a receipt for the station, durably; it must have been checked."""
+        ...
+
+    def lay_package(self, sealed: bytes, offer: Offer) -> None:
+        """Leave a package for the station, durably; it must have been checked."""
         ...
 
     def losses(self) -> Sequence[Told]:

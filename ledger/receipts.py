@@ -2,14 +2,15 @@
 
 ====================================  ===========  =====================================================================
 ``NAME.receipts/SEQ-DIGEST.receipt``  courier      the city's sealed receipts; the station takes each away
+``NAME.parcels/KIND-….package``       courier      the city's sealed packages; the station takes each away
 ``NAME.losses/EPOCH.loss``            station      a lost ledger; the courier takes it away when the city has signed for it
 ``NAME.state``                        station      its last heartbeat, and the monotonic clock then
 ``NAME.courier``                      courier      its memory
 ``NAME.courier.lock``                 courier      held by the one courier
 ====================================  ===========  =====================================================================
 
-A receipt is checked twice: by the courier before it is laid here, by the station before it is believed. The folder may be on a stick, and
-the courier is the process that speaks with strangers.
+A receipt or a package is checked twice: by the courier before it is laid here, by the station before it is believed. The folder may be on a
+stick, and the courier is the process that speaks with strangers.
 """
 
 import contextlib
@@ -19,15 +20,19 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 from ledger import strict
 from ledger.beside import flush_folder, replace_file
 from ledger.errors import LedgerBusy, LedgerError, Malformed
-from ledger.letterbox import Memory, Told, Waiting
+from ledger.letterbox import Memory, Parcel, Told, Waiting
 from ledger.notes import Heartbeat, Loss, decode_heartbeat, decode_loss, encode_heartbeat, encode_loss
+from ledger.offers import Offer
+from ledger.package import MAX_SEALED as MAX_PACKAGE
+from ledger.package import Package
+from ledger.package import decode as decode_package
 from ledger.receipt import MAX_BYTES, Receipt, decode
 from ledger.seal import OVERHEAD, BadSignature, Checker, Content, check, parse
 
@@ -35,6 +40,7 @@ log = logging.getLogger(__name__)
 
 MAX_SEALED = MAX_BYTES + OVERHEAD
 SUFFIX = ".receipt"
+PARCEL = ".package"
 _MOST_STATE = 4096
 _STATE = (int, int, bytes)
 _STATE_VERSION = 1
@@ -54,15 +60,22 @@ class CityKeys:
 
     def receipt(self, sealed: bytes) -> Receipt:
         """The receipt in ``sealed``. Raises ``Foreign`` when no key of the city signed it, ``Malformed`` when it is none."""
-        parts = parse(sealed, Content.RECEIPT, MAX_SEALED)
+        return decode(self._checked(sealed, Content.RECEIPT, MAX_SEALED))
+
+    def package(self, sealed: bytes) -> Package:
+        """The package in ``sealed``. Raises ``Foreign`` when no key of the city signed it, ``Malformed`` when it is none."""
+        return decode_package(self._checked(sealed, Content.PACKAGE, MAX_PACKAGE))
+
+    def _checked(self, sealed: bytes, content: Content, limit: int) -> bytes:
+        parts, what = parse(sealed, content, limit), content.name.lower()
         public = self._keys.get(parts.kid)
         if public is None:
-            raise Foreign(f"the receipt is signed with the key {parts.kid.hex()}, which is none of the city's that are configured")
+            raise Foreign(f"the {what} is signed with the key {parts.kid.hex()}, which is none of the city's that are configured")
         try:
             check(parts, self._checker, public)
         except BadSignature as error:
-            raise Foreign(f"the receipt names the city's key {parts.kid.hex()}, but the signature does not fit") from error
-        return decode(parts.payload)
+            raise Foreign(f"the {what} names the city's key {parts.kid.hex()}, but the signature does not fit") from error
+        return parts.payload
 
 
 class LetterboxBeside:
@@ -70,6 +83,7 @@ class LetterboxBeside:
 
     def __init__(self, database: Path, city: CityKeys, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._receipts = database.with_name(database.name + ".receipts")
+        self._parcels = database.with_name(database.name + ".parcels")
         self._losses = database.with_name(database.name + ".losses")
         self._state = database.with_name(database.name + ".state")
         self._memory = database.with_name(database.name + ".courier")
@@ -92,6 +106,16 @@ class LetterboxBeside:
 
     def taken(self, name: str) -> None:
         (self._receipts / name).unlink(missing_ok=True)
+
+    def parcels(self) -> list[str]:
+        return sorted(path.name for path in self._parcels.glob(f"*{PARCEL}"))
+
+    def parcel(self, name: str) -> Parcel:
+        with (self._parcels / name).open("rb") as file:
+            return Parcel(name, file.read(MAX_PACKAGE + 1))
+
+    def unpacked(self, name: str) -> None:
+        (self._parcels / name).unlink(missing_ok=True)
 
     def report(self, state: Heartbeat) -> None:
         data = strict.write((_STATE_VERSION, int(self._monotonic_s() * 1000), encode_heartbeat(state)))
@@ -123,6 +147,11 @@ class LetterboxBeside:
         _make(self._receipts)
         name = f"{receipt.next_seq - 1:020}-{hashlib.sha256(sealed).hexdigest()[:16]}{SUFFIX}"
         replace_file(self._receipts / name, sealed)
+
+    def lay_package(self, sealed: bytes, offer: Offer) -> None:
+        _make(self._parcels)
+        # In this order the station opens them: of each kind the lowest version first.
+        replace_file(self._parcels / f"{offer.kind}-{offer.version:020}-{offer.digest.hex()[:16]}{PARCEL}", sealed)
 
     def losses(self) -> list[Told]:
         found: list[Told] = []
@@ -158,7 +187,8 @@ class LetterboxBeside:
         return Memory()
 
     def remember(self, memory: Memory) -> None:
-        text = json.dumps({"failures": memory.failures, "contact_ms": memory.contact_ms, "done": memory.done})
+        packages = [digest.hex() for digest in memory.packages]
+        text = json.dumps({"failures": memory.failures, "contact_ms": memory.contact_ms, "done": memory.done, "packages": packages})
         replace_file(self._memory, text.encode("ascii"))
 
 
@@ -168,7 +198,19 @@ def _memory(values: object) -> Memory:
     failures, contact_ms, done = given.get("failures"), given.get("contact_ms"), given.get("done")
     if not isinstance(failures, int) or not isinstance(contact_ms, int) or not isinstance(done, list):
         return Memory()
-    return Memory(max(0, failures), max(0, contact_ms), tuple(epoch for epoch in cast("list[object]", done) if isinstance(epoch, int)))
+    packages = given.get("packages", [])
+    return Memory(
+        max(0, failures),
+        max(0, contact_ms),
+        tuple(epoch for epoch in cast("list[object]", done) if isinstance(epoch, int)),
+        tuple(_digests(cast("list[object]", packages)) if isinstance(packages, list) else ()),
+    )
+
+
+def _digests(texts: list[object]) -> Iterator[bytes]:
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            yield bytes.fromhex(str(text))
 
 
 def _make(folder: Path) -> None:

@@ -19,18 +19,31 @@ BATCH, LOSS = ".batch", ".loss"
 
 def batches(ledger: Reading, keyring: Keyring, now_ms: int, wished: int = 200) -> Iterator[tuple[str, bytes]]:
     """Everything that the city has not signed for yet, as (file name, sealed batch). Raises ``LedgerError`` for a broken ledger."""
-    known, head, signer = known_before(ledger), ledger.head().seq, keyring.signer()
-    announced = ledger.last(Kind.KEY)
+    known, head = known_before(ledger), ledger.head().seq
+    announced = _announced(ledger, keyring)
     while (wanted := oldest(known, head, wished)) is not None:
         try:
             payload, last = batch_of(ledger, wanted, now_ms)
         except BatchTooLarge:
             wished = max(1, wished // 2)
             continue
-        yield f"{ledger.device}-{ledger.epoch}-{wanted.first}-{last}{BATCH}", seal(signer, Content.BATCH, payload)
-        if announced is not None and announced.seq == last and announced.reason == keyring.next_reason():
-            signer = keyring.next_signer() or signer
+        following = keyring.next_signer() if announced is not None and wanted.first > announced else None
+        name = f"{ledger.device}-{ledger.epoch}-{wanted.first}-{last}{BATCH}"
+        yield name, seal(following or keyring.signer(), Content.BATCH, payload)
         known = known.up_to(last)
+
+
+def settle(ledger: Reading, keyring: Keyring) -> None:
+    """The next key is the key when the ledger holds the city's receipt for its announcement. Raises ``LedgerError`` and ``OSError``."""
+    announced = _announced(ledger, keyring)
+    if announced is not None and announced < known_before(ledger).next_seq:
+        keyring.change()
+
+
+def _announced(ledger: Reading, keyring: Keyring) -> int | None:
+    """The entry that announces the next key."""
+    entry, reason = ledger.last(Kind.KEY), keyring.next_reason()
+    return entry.seq if entry is not None and reason and entry.reason == reason else None
 
 
 def loss(note: Loss, signer: Signer) -> tuple[str, bytes]:

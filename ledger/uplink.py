@@ -1,4 +1,4 @@
-"""Adapter: one HTTPS request at a time, over the standard library's client.
+"""Adapter: one HTTPS request at a time, up or down, over the standard library's client.
 
 No proxy is asked, no redirect followed, no cookie kept, and every wait ends. The city's own certificate authority is the only one believed
 when it is configured, at TLS 1.3. Plain HTTP is for this machine only (the demo, a test, a tunnel that ends here).
@@ -53,8 +53,19 @@ class Limits:
     whole_s: float = WHOLE_S
 
 
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """The most bytes of an answer, and the most seconds for the whole request."""
+
+    most: int
+    whole_s: float
+
+
 class HttpUplink:
-    """A ``ledger.carrier.Uplink`` to the city's address ``url``, such as ``https://city.example/kazashi``. Raises ``BadAddress``."""
+    """A ``ledger.carrier.Wire`` to the city's address ``url``, such as ``https://city.example/kazashi``. Raises ``BadAddress``.
+
+    An answer is read one byte further than it may be long, and is then good for nothing.
+    """
 
     def __init__(
         self,
@@ -68,23 +79,31 @@ class HttpUplink:
         self._now_s = now_s
         self._context = _context(certificates or Certificates()) if self._parts.scheme == "https" else None
 
-    def post(self, door: str, body: bytes) -> Answer:
+    def post(self, door: str, body: bytes, media_type: str = MEDIA_TYPE, accept: str = MEDIA_TYPE) -> Answer:
         """Send ``body`` to ``door`` and wait for the answer."""
+        headers = {"Content-Type": media_type, "Accept": accept}
+        return self._ask("POST", door, body, headers, _Bounds(MAX_SEALED, self._limits.whole_s))
+
+    def get(self, door: str, media_type: str, limit: int, patience_s: float) -> Answer:
+        """Fetch at most ``limit`` bytes from ``door`` in at most ``patience_s`` seconds."""
+        # A problem document must fit, too.
+        return self._ask("GET", door, None, {"Accept": media_type}, _Bounds(max(limit, MAX_SEALED), patience_s))
+
+    def _ask(self, method: str, door: str, body: bytes | None, headers: dict[str, str], bounds: "_Bounds") -> Answer:
         connection = self._connection()
         try:
-            with _deadline(connection, self._limits.whole_s) as ended:
+            with _deadline(connection, bounds.whole_s) as ended:
                 connection.connect()
                 connection.sock.settimeout(self._limits.read_s)
-                headers = {"Content-Type": MEDIA_TYPE, "Accept": MEDIA_TYPE, "Connection": "close"}
-                connection.request("POST", self._parts.path.rstrip("/") + door, body, headers)
-                answer = self._answer(connection.getresponse())
+                connection.request(method, self._parts.path.rstrip("/") + door, body, {**headers, "Connection": "close"})
+                answer = self._answer(connection.getresponse(), bounds.most)
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # Shut down by the deadline, the client finds its socket gone, each time in another place.
             raise NoAnswer(f"{self._parts.hostname}: {type(error).__name__}: {printable(str(error))}") from error
         finally:
             connection.close()
         if ended.is_set():  # an answer that ends there looks like a whole one
-            raise NoAnswer(f"{self._parts.hostname}: it took longer than {self._limits.whole_s:g} s")
+            raise NoAnswer(f"{self._parts.hostname}: it took longer than {bounds.whole_s:g} s")
         return answer
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -93,9 +112,9 @@ class HttpUplink:
             return http.client.HTTPConnection(host, port, timeout=self._limits.connect_s)
         return http.client.HTTPSConnection(host, port, timeout=self._limits.connect_s, context=self._context)
 
-    def _answer(self, response: http.client.HTTPResponse) -> Answer:
-        body = response.read(MAX_SEALED + 1)
-        if response.length and len(body) <= MAX_SEALED:
+    def _answer(self, response: http.client.HTTPResponse, most: int) -> Answer:
+        body = response.read(most + 1)
+        if response.length and len(body) <= most:
             raise http.client.IncompleteRead(body, response.length)
         media_type = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         retry = retry_after_s(response.getheader("Retry-After"), self._now_s())

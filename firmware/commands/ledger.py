@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO, cast
 
+from drivers.errors import VaultLost
 from firmware import compose
 from firmware.config import Config, load
 from firmware.failure import Failure
@@ -162,6 +163,8 @@ def _stick(options: argparse.Namespace) -> int:
     try:
         taken = _take_receipts(folder, config)
         written = _write_letters(folder, config)
+    except VaultLost as error:
+        raise Failure(f"{error}; nothing more can be signed, plug the token in and run this again") from error
     except OSError as error:
         raise Failure(f"{error.filename or folder}: cannot be used ({error.strerror}); check the stick") from error
     print(f"{folder}: {taken} receipts taken from it, {written} files written to it")
@@ -192,6 +195,8 @@ def _take_receipts(folder: Path, config: Config) -> int:
 
 def _write_letters(folder: Path, config: Config) -> int:
     keyring, now_ms, written = compose.open_keyring(config), time.time_ns() // 1_000_000, 0
+    with compose.open_ledger_to_send(config.ledger) as ledger:
+        stick.settle(ledger, keyring)
     for told in compose.open_letterbox(config).losses():
         name, sealed = stick.loss(told.loss, keyring.signer())
         replace_file(folder / name, sealed)

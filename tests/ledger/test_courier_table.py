@@ -24,18 +24,20 @@ from ledger.courier import (
     newest,
     obeyed_s,
     oldest,
+    spread_s,
     step,
     tabulate,
 )
 
 PACE = Pace()
-ON_ITS_WAY = (State.GREETING, State.TELLING, State.PROBING, State.SENDING)
+SENT = (State.GREETING, State.TELLING, State.PROBING, State.SENDING)
+ON_ITS_WAY = (*SENT, State.ASKING, State.FETCHING)
 WAITING = (State.RESTING, State.BACKING_OFF, State.SHUT_OUT, State.PAUSING)
 ANSWERS = (
     *(Event.RECEIPT, Event.BUSY, Event.NO_ANSWER, Event.NOT_THE_CITY, Event.STRANGER, Event.NOT_UNDERSTOOD),
-    *(Event.TOO_LARGE, Event.UNREADABLE),
+    *(Event.TOO_LARGE, Event.UNREADABLE, Event.OTHER_KEY),
 )
-SENDS = {Do.GREET, Do.TELL, Do.SEND_NEWEST, Do.SEND_OLDEST}
+SENDS = {Do.GREET, Do.TELL, Do.SEND_NEWEST, Do.SEND_OLDEST, Do.ASK, Do.FETCH}
 WAITS = {Do.REST, Do.BACK_OFF, Do.WAIT_AS_TOLD, Do.STAY_AWAY, Do.PAUSE}
 
 
@@ -52,7 +54,7 @@ def test_every_row_has_a_name_of_its_own() -> None:
     assert [name for name, count in Counter(row.name for row in ROWS).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("state", ON_ITS_WAY)
+@pytest.mark.parametrize("state", SENT)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_whatever_comes_back_there_is_a_row_for_it(state: State, answer: Event) -> None:
     assert step(state, answer).state is state
@@ -86,6 +88,19 @@ def test_a_contact_begins_with_a_heartbeat(row: Row) -> None:
 def test_a_failure_is_never_followed_by_sending_at_once() -> None:
     failures = {Event.BUSY, Event.NO_ANSWER, Event.NOT_THE_CITY, Event.STRANGER}
     assert all(row.target in {State.BACKING_OFF, State.SHUT_OUT} for row in ROWS if row.event in failures)
+    assert all(row.target is State.RESTING for row in ROWS if row.event is Event.NOT_GIVEN)
+
+
+def test_the_other_key_is_tried_with_the_same_message_and_only_where_it_was_refused() -> None:
+    for row in ROWS:
+        assert (Do.TURN_KEY in row.does) == (row.event is Event.OTHER_KEY)
+        if row.event is Event.OTHER_KEY:
+            assert (row.target, row.does[0], len(row.does)) == (row.state, Do.TURN_KEY, 2)
+
+
+@pytest.mark.parametrize(("draw", "wait_s"), [(0, 1800), (0.5, 3600), (1, 5400)])
+def test_packages_are_asked_for_about_once_an_hour_and_never_by_all_at_once(draw: float, wait_s: float) -> None:
+    assert spread_s(PACE.ask_s, draw) == wait_s
 
 
 def test_two_rows_for_the_same_event_are_refused() -> None:
