@@ -39,8 +39,9 @@ from itertools import repeat
 from operator import add, sub
 from typing import Any
 
-from cbor2 import CBOREncodeError, CBORError, dumps, loads
+from cbor2 import CBOREncodeError, CBORError, dumps
 
+from ledger import strict
 from ledger.entry import VERSION, Counters, Entry, Fare, Flags, Kind, Medium, Outcome, Place, Versions, When
 from ledger.errors import MalformedEntry
 
@@ -281,7 +282,7 @@ def _medium_parts(medium: Medium) -> Parts:
 
 def _strict(data: bytes) -> Parts:
     try:
-        parts: Parts = loads(data, max_depth=1, immutable=True)
+        parts: Parts = strict.load(data, 1)
         again = dumps(parts)
     except (CBORError, ValueError, TypeError, OverflowError) as error:
         raise MalformedEntry("entry", "is not CBOR as an entry uses it") from error
@@ -345,7 +346,7 @@ def _counters(rega: int, regb: int, regc: bytes, wcnt: int) -> Counters:
 def _all_strict(strings: Sequence[bytes]) -> list[Parts]:
     """What ``_strict`` says of each; refuses all when it refuses one."""
     try:
-        rows: list[Parts] = list(loads(b"\x9a" + len(strings).to_bytes(4, "big") + b"".join(strings), max_depth=2, immutable=True))
+        rows: list[Parts] = list(strict.load(b"\x9a" + len(strings).to_bytes(4, "big") + b"".join(strings), 2))
         again = list(map(dumps, rows))
     except (CBORError, ValueError, TypeError, OverflowError) as error:
         raise MalformedEntry("entry", "is not CBOR as an entry uses it") from error
