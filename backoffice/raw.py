@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
+from itertools import islice
 from typing import NamedTuple
 
 from ledger import batch as batches
@@ -112,23 +113,49 @@ def _sums(
 
 def _debits(own: list[_Came]) -> Iterator[tuple[int, int, Entry]]:
     """(when, +1 or −1, entry) for one rider, in order of arrival."""
-    word: dict[tuple[int, int, int], _Came] = {}
-    for at_ms, entry in own:
-        if entry.kind in {Kind.PAID, Kind.FREE}:
-            yield at_ms, 1, entry
-        if entry.kind is Kind.RESOLVED and entry.outcome is not Outcome.NONE:
-            # A second word on the same debit is booked and taken back at once: it comes to nothing.
-            first = word.setdefault((entry.device, entry.epoch, entry.ref), _Came(at_ms, entry))
-            if first.entry is entry and entry.outcome is Outcome.PAID:
+    told = [each for each in own if each.entry.kind is Kind.PAID or (each.entry.kind is Kind.RESOLVED and each.entry.outcome)]
+    found_paid: list[Entry] = []
+    for at, (at_ms, entry) in enumerate(own):
+        before = own[:at]
+        match entry.kind:
+            case Kind.FREE:
                 yield at_ms, 1, entry
-    for at_ms, entry in own:
-        if entry.kind is Kind.UNKNOWN:
-            proof = _proof(at_ms, entry, own)
-            said = word.get((entry.device, entry.epoch, entry.seq))
-            if proof and (said is None or proof < said.at_ms):
-                yield proof, 1, entry
-                if said is not None and said.entry.outcome is Outcome.PAID:
-                    yield said.at_ms, -1, entry
+            case Kind.PAID:
+                # Only a vehicle whose image was restored can have found this paid before, in its new epoch; then it is booked.
+                if not any(_one_debit(word, entry) for word in found_paid):
+                    yield at_ms, 1, entry
+            case Kind.RESOLVED if entry.outcome is Outcome.PAID:
+                # A second word on the same debit is booked and taken back at once: it comes to nothing.
+                if not any(_one_debit(each.entry, entry) for each in before if each in told):
+                    found_paid.append(entry)
+                    yield at_ms, 1, entry
+            case Kind.UNKNOWN if not any(each.entry.kind is Kind.UNKNOWN and _one_debit(each.entry, entry) for each in before):
+                proof, words = _proof(at_ms, entry, own), [each for each in told if _one_debit(each.entry, entry)]
+                if proof and not any(each.at_ms <= proof for each in words):
+                    yield proof, 1, entry
+                    said_paid = (each.at_ms for each in words if each.entry.outcome is not Outcome.UNPAID)
+                    yield from ((back_ms, -1, entry) for back_ms in islice(said_paid, 1))
+            case _:
+                pass
+
+
+def _one_debit(some: Entry, other: Entry) -> bool:
+    """Both are about the same debit: the register before and after it is the same, or one names the other, or both name a third."""
+    some_register, other_register = _registers(some), _registers(other)
+    if some_register and some_register == other_register:
+        return True
+    return None is not _named(some) == _named(other)
+
+
+def _named(entry: Entry) -> tuple[int, int, int] | None:
+    """Which UNKNOWN this is or settles."""
+    seq = {Kind.UNKNOWN: entry.seq, Kind.RESOLVED: entry.ref}.get(entry.kind)
+    return None if seq is None else (entry.device, entry.epoch, seq)
+
+
+def _registers(entry: Entry) -> bytes:
+    medium = entry.medium
+    return medium.before.reg_block() + medium.after.reg_block() if medium and medium.before and medium.after else b""
 
 
 def _proof(at_ms: int, unknown: Entry, own: list[_Came]) -> int:

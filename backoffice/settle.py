@@ -5,8 +5,9 @@ conclusions about unknown debits, what is taken back because a vehicle spoke lat
 function of the entries and of when they arrived, so a run that was killed is simply run again: bookings have their keys, and one that is
 there already is the same one.
 
-A second RESOLVED for one debit books like the first when it arrives (an entry cannot know about others); it is taken back here. Where two
-stories contradict each other nothing is turned round: there is an alarm, and what was booked first stays until somebody decides.
+A debit that two entries book by themselves (a second RESOLVED, or the old entry and the new epoch's after an image was restored) is booked
+twice when they arrive, because an entry cannot know about others; the later one is taken back here. Where two stories contradict each
+other nothing is turned round: there is an alarm, and what was booked first stays until somebody decides.
 """
 
 from collections import defaultdict
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from backoffice.bill import Movement
 from backoffice.book import Posting, concluded, owed_to, postings_of, taken_back, turn_of
 from backoffice.clock_repair import Stamp, repair
-from backoffice.witness import Arrived, Judgement, Key, Verdict, account, impossible, in_order, judge, key_of, resolved_again
+from backoffice.witness import Arrived, Judgement, Key, Verdict, account, booked_again, impossible, in_order, judge, key_of, resolved_again
 from drivers.cards.purse import Counters
 from ledger.entry import Entry
 
@@ -83,14 +84,13 @@ def settle(history: Iterable[Arrived]) -> Settled:
     """All that the city books by itself about one rider, and all alarms; from *all* entries of this rider, in any order."""
     story = in_order(history)
     judgements = judge(story)
-    again = resolved_again(story)
     bookings = [booking for judgement in judgements for booking in _concluded(judgement)]
     bookings += [
         Booking(key_of(entry), taken_back(posting), entry.place.service_day, at_ms, posting.leg)
-        for entry, at_ms in again
+        for entry, at_ms in booked_again(story)
         for posting in postings_of(entry)
     ]
-    return Settled(tuple(bookings), tuple(_alarms(story, judgements, again)), tuple(judgements))
+    return Settled(tuple(bookings), tuple(_alarms(story, judgements)), tuple(judgements))
 
 
 def days_of(entries: Iterable[Arrived], day_of: Callable[[Entry, int], int]) -> dict[Key, Dated]:
@@ -145,18 +145,18 @@ def _concluded(judgement: Judgement) -> Iterator[Booking]:
         return
     for posting in concluded(entry, CONCLUDED):
         yield Booking(key_of(entry), posting, entry.place.service_day, judgement.paid_since_ms)
-        if judgement.resolved_paid:
-            yield Booking(key_of(entry), taken_back(posting), entry.place.service_day, judgement.resolved_ms, posting.leg)
+        if judgement.booked_ms:
+            yield Booking(key_of(entry), taken_back(posting), entry.place.service_day, judgement.booked_ms, posting.leg)
 
 
-def _alarms(story: list[Arrived], judgements: Iterable[Judgement], again: Iterable[Arrived]) -> Iterator[Alarm]:
+def _alarms(story: list[Arrived], judgements: Iterable[Judgement]) -> Iterator[Alarm]:
     for judgement in judgements:
         if judgement.verdict is Verdict.CONTRADICTED:
             key = key_of(judgement.entry)
             yield Alarm(
                 Trouble.CONTRADICTED, key, judgement.since_ms, f"Whether {_name(key)} was paid is told in two ways; look at the card."
             )
-    for entry, at_ms in again:
+    for entry, at_ms in resolved_again(story):
         key = key_of(entry)
         yield Alarm(Trouble.RESOLVED_AGAIN, key, at_ms, f"{_name(key)} settles entry {entry.ref} a second time; it was taken back.")
     pair = impossible(story)

@@ -16,6 +16,10 @@ city has all of their ledgers and can tell what no vehicle can. Rules, for an UN
   guess. If proof comes later, it is booked then, on the later bill, and the rider's yearly grant follows what was used.
 - **The vehicle's own word stands.** A RESOLVED books by itself. If the city had concluded "paid" before it came, the conclusion is taken
   back when it comes, so the ride stays booked once. If the two disagree there is an alarm; nothing is turned round without a person.
+- **One debit is booked once**, however many ledgers tell of it. An image that was restored brings back an intent that its ledger had closed
+  long ago, and the new epoch can only call it UNKNOWN. It is the same debit as that of the old entry: the register before and after is the
+  same, byte for byte, and a genuine card shows that once. So it has one judgement, and of all entries that book it by themselves the first
+  to come stands; the others are taken back.
 - **First proof counts.** What was concluded is kept when a contrary reading comes later; that is an alarm too, because no genuine card can
   show both.
 
@@ -65,17 +69,15 @@ class Verdict(Enum):
 class Judgement:
     """The verdict on one UNKNOWN (``entry``), and since when it is known (0 for UNTOLD).
 
-    ``by_vehicle``: a RESOLVED said so, and it came before any proof from elsewhere. ``resolved_ms``: when the first RESOLVED came, 0 for
-    none; ``resolved_paid``: it said "paid". ``paid_since_ms``: when the city booked it by itself, 0 for never.
+    ``paid_since_ms``: when the city booked it by itself, 0 for never. ``booked_ms``: when an entry came that books this debit by its own
+    word, 0 for none; what the city had booked before is then taken back.
     """
 
     entry: Entry
     verdict: Verdict
     since_ms: int = 0
-    by_vehicle: bool = False
-    resolved_ms: int = 0
-    resolved_paid: bool = False
     paid_since_ms: int = 0
+    booked_ms: int = 0
     why: str = ""
 
 
@@ -125,15 +127,14 @@ def in_order(history: Iterable[Arrived]) -> list[Arrived]:
 
 
 def judge(history: Iterable[Arrived]) -> list[Judgement]:
-    """The verdict on each UNKNOWN in the entries of *one* rider, from all ledgers, in any order."""
+    """The verdict on each debit that is UNKNOWN in the entries of *one* rider, from all ledgers, in any order."""
     story = in_order(each for each in history if not each.entry.flags & Flags.PRACTICE)
     sightings = [sighting for arrived in story for sighting in _sightings(arrived)]
-    words: dict[Key, Arrived] = {}
+    debits: dict[bytes | Key, Arrived] = {}
     for arrived in story:
-        entry = arrived.entry
-        if entry.kind is Kind.RESOLVED and entry.outcome is not Outcome.NONE:
-            words.setdefault(Key(entry.device, entry.epoch, entry.ref), arrived)
-    return [_judged(each, sightings, words.get(key_of(each.entry))) for each in story if each.entry.kind is Kind.UNKNOWN]
+        if arrived.entry.kind is Kind.UNKNOWN:
+            debits.setdefault(_debit(arrived.entry) or key_of(arrived.entry), arrived)
+    return [_judged(unknown, sightings, [word for word in story if _speaks_of(word.entry, unknown.entry)]) for unknown in debits.values()]
 
 
 def resolved_again(history: Iterable[Arrived]) -> list[Arrived]:
@@ -151,6 +152,28 @@ def resolved_again(history: Iterable[Arrived]) -> list[Arrived]:
     return again
 
 
+def booked_again(history: Iterable[Arrived]) -> list[Arrived]:
+    """The entries of one rider that book by themselves what another entry had booked, or had settled, when they came."""
+    settled: set[bytes | Key] = set()
+    paid: set[bytes] = set()
+    resolved: set[bytes] = set()
+    again: list[Arrived] = []
+    for arrived in in_order(each for each in history if not each.entry.flags & Flags.PRACTICE):
+        entry, debit = arrived.entry, _debit(arrived.entry)
+        if entry.kind is Kind.PAID and debit is not None:
+            paid.add(debit)
+            if debit in resolved:
+                again.append(arrived)
+        elif entry.kind is Kind.RESOLVED and entry.outcome is not Outcome.NONE:
+            about: list[bytes | Key] = [Key(entry.device, entry.epoch, entry.ref), *([debit] if debit else [])]
+            if not settled.isdisjoint(about) or debit in paid:
+                again.append(arrived)
+            elif entry.outcome is Outcome.PAID and debit is not None:
+                resolved.add(debit)
+            settled.update(about)
+    return again
+
+
 def impossible(history: Iterable[Arrived]) -> tuple[Counters, Counters] | None:
     """Two readings in one rider's entries that no single genuine card can have shown; None when there are none."""
     return contradiction(sighting.now for arrived in in_order(history) for sighting in _sightings(arrived))
@@ -163,11 +186,15 @@ def account(rider: bytes, history: Iterable[Arrived]) -> Account:
     logs = {now.regb: now.regc for arrived in story for now, _, _ in _sightings(arrived)}
     verdicts = {key_of(each.entry): each.verdict for each in judge(story)}
     booked: dict[int, int] = defaultdict(int)
-    unknown: dict[int, int] = defaultdict(int)
+    unknown: set[int] = set()
+    counted: set[bytes | None] = set()
     for arrived in story:
         slot, points, sure = _claim(arrived.entry, verdicts)
-        if points:
-            (booked if sure else unknown)[slot] += points
+        if not sure and points:
+            unknown.add(slot)
+        elif points and _debit(arrived.entry) not in counted:
+            counted.add(_debit(arrived.entry))
+            booked[slot] += points
     spent = sum_booked = sum_unknown = 0
     unnamed: list[Unnamed] = []
     for upper, lower in pairwise(sorted(states, reverse=True)):
@@ -196,29 +223,44 @@ class _Evidence:
     unsure: bool = False
 
 
-def _judged(unknown: Arrived, sightings: Sequence[_Sighting], word: Arrived | None) -> Judgement:
-    entry, resolved_ms = unknown.entry, word.received_ms if word else 0
+def _judged(unknown: Arrived, sightings: Sequence[_Sighting], words: Sequence[Arrived]) -> Judgement:
+    entry = unknown.entry
     found = _evidence(unknown, sightings)
-    told_first = word is not None and (not found.paid_ms or _before(word, found.paid_ms))
-    said_paid = word is not None and word.entry.outcome is Outcome.PAID
-    # Only what is proven before the vehicle speaks, and before anything speaks against it, is booked by the city itself.
+    paid, unpaid = ([word.received_ms for word in words if _says_paid(word.entry) is said] for said in (True, False))
+    first_ms = min([*paid, *unpaid], default=0)
+    # In the same batch the vehicle's own word goes first: then nothing needs to be taken back.
+    told_first = bool(words) and (not found.paid_ms or first_ms <= found.paid_ms)
+    # Only what is proven before a vehicle speaks, and before anything speaks against it, is booked by the city itself.
     paid_since = 0 if told_first or not found.paid_ms or (found.unpaid_ms and found.unpaid_ms < found.paid_ms) else found.paid_ms
-    against = found.unpaid_ms if said_paid else found.paid_ms
-    told = Judgement(entry, Verdict.UNTOLD, 0, told_first, resolved_ms, said_paid, paid_since)
-    if (found.paid_ms and found.unpaid_ms) or (word is not None and against):
-        return replace(told, verdict=Verdict.CONTRADICTED, since_ms=max(found.paid_ms, found.unpaid_ms, resolved_ms), why="two stories")
-    if word is not None:
-        return replace(told, verdict=Verdict.PAID if said_paid else Verdict.UNPAID, since_ms=resolved_ms if told_first else found.paid_ms)
-    if found.paid_ms:
-        return Judgement(entry, Verdict.PAID, found.paid_ms, paid_since_ms=paid_since)
-    if found.unpaid_ms:
-        return Judgement(entry, Verdict.UNPAID, found.unpaid_ms)
-    return Judgement(entry, Verdict.UNTOLD, why="torn" if found.torn else "others debited" if found.unsure else "not seen since")
+    told = Judgement(entry, Verdict.UNTOLD, 0, paid_since, min(paid, default=0))
+    for_it, against = [ms for ms in (found.paid_ms, *paid) if ms], [ms for ms in (found.unpaid_ms, *unpaid) if ms]
+    if for_it and against:
+        return replace(told, verdict=Verdict.CONTRADICTED, since_ms=max(min(for_it), min(against)), why="two stories")
+    if for_it:
+        return replace(told, verdict=Verdict.PAID, since_ms=min(for_it))
+    if against:
+        return replace(told, verdict=Verdict.UNPAID, since_ms=min(against))
+    return replace(told, why="torn" if found.torn else "others debited" if found.unsure else "not seen since")
 
 
-def _before(word: Arrived, proof_ms: int) -> bool:
-    """In the same batch the vehicle's own word goes first: then nothing needs to be taken back."""
-    return word.received_ms <= proof_ms
+def _speaks_of(word: Entry, unknown: Entry) -> bool:
+    """An entry that says by itself what became of the debit."""
+    same = _debit(word) is not None and _debit(word) == _debit(unknown)
+    if word.kind is Kind.RESOLVED and word.outcome is not Outcome.NONE:
+        return same or Key(word.device, word.epoch, word.ref) == key_of(unknown)
+    return word.kind is Kind.PAID and same
+
+
+def _says_paid(word: Entry) -> bool:
+    return word.kind is Kind.PAID or word.outcome is Outcome.PAID
+
+
+def _debit(entry: Entry) -> bytes | None:
+    """Which debit this is about: the register before and after it. None for an entry that knows of none."""
+    medium = entry.medium
+    if medium is None or medium.before is None or medium.after is None:
+        return None
+    return medium.before.reg_block() + medium.after.reg_block()
 
 
 def _evidence(unknown: Arrived, sightings: Sequence[_Sighting]) -> _Evidence:
@@ -287,7 +329,7 @@ def _claim(entry: Entry, verdicts: dict[Key, Verdict]) -> tuple[int, int, bool]:
         case Kind.PAID:
             return slot, points, True
         case Kind.UNKNOWN:
-            verdict = verdicts[key_of(entry)]
+            verdict = verdicts.get(key_of(entry), Verdict.UNPAID)  # one that was judged under another entry's name is no claim of its own
             return nothing if verdict is Verdict.UNPAID else (slot, points, verdict is Verdict.PAID)
         case _:
             return nothing

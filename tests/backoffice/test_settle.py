@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from backoffice.book import balances, owed_to, postings_of
 from backoffice.settle import DATED_AFTER_MS, Dated, Settled, Trouble, days_of, settle
-from backoffice.witness import Arrived, Key
+from backoffice.witness import Arrived, Key, Verdict
 from drivers.cards.purse import FULL, Counters, RegLog
 from drivers.devices.clock import ClockState
 from ledger.entry import Entry, Fare, Kind, Medium, Outcome, Place, When
@@ -67,6 +67,51 @@ def test_two_stories_raise_an_alarm_and_turn_nothing_round() -> None:
     told = [Arrived(UNKNOWN, 10), Arrived(SEEN, 50), Arrived(claims, 60)]
     assert owed(told) == 400
     assert troubles(settle(told)) == [Trouble.CONTRADICTED, Trouble.IMPOSSIBLE]
+
+
+STALE = replace(UNKNOWN, when=When(0, 0, 1_790_100_000_000, 4), epoch=2, seq=2)
+"""The same debit after an image was restored in which it was open: an UNKNOWN of the new epoch."""
+
+STALE_WORD = replace(STALE, kind=Kind.RESOLVED, outcome=Outcome.PAID, ref=2, seq=7)
+PAID = replace(UNKNOWN, kind=Kind.PAID)
+
+
+def test_a_debit_that_an_old_image_brings_back_was_booked_by_its_own_ledger() -> None:
+    told = [Arrived(PAID, 10), Arrived(STALE, 90)]
+    assert (owed(told), settle(told).bookings) == (300, ())
+    assert [judgement.verdict for judgement in settle(told).judgements] == [Verdict.PAID]
+    resolved = [*told, Arrived(STALE_WORD, 95)]
+    assert owed(resolved) == 300
+    assert [(booking.key, booking.posting.leg, booking.corrects) for booking in settle(resolved).bookings] == [(Key(1, 2, 7), 21, 1)]
+    assert settle(resolved).alarms == ()
+
+
+def test_a_debit_that_an_old_image_brings_back_is_settled_by_what_another_bus_saw() -> None:
+    assert owed([Arrived(STALE, 10)]) == 0
+    assert owed([Arrived(STALE, 10), Arrived(SEEN, 50)]) == 300
+    before = replace(SEEN, medium=Medium(bytes(8), 2000, 1, bytes(8), replace(BEFORE, wcnt=30)))
+    assert [judgement.verdict for judgement in settle([Arrived(STALE, 10), Arrived(before, 50)]).judgements] == [Verdict.UNPAID]
+
+
+def test_a_debit_that_is_unknown_in_two_epochs_is_one_debit() -> None:
+    told = [Arrived(UNKNOWN, 10), Arrived(STALE, 20), Arrived(SEEN, 50)]
+    assert owed(told) == 300
+    assert len(settle(told).judgements) == 1
+    assert owed([*told, Arrived(STALE_WORD, 80)]) == 300
+
+
+@given(
+    st.lists(st.sampled_from([UNKNOWN, WORD, STALE, STALE_WORD, PAID, SEEN]), unique_by=lambda entry: (entry.kind, entry.epoch, entry.seq)),
+    st.integers(0, 6),
+)
+def test_a_debit_told_in_two_epochs_is_booked_once_in_whatever_order_it_comes(entries: list[Entry], count: int) -> None:
+    if PAID in entries:  # which has the number of its UNKNOWN here; no ledger has both
+        entries = [entry for entry in entries if entry not in {UNKNOWN, WORD}]
+    told = [Arrived(entry, 10 * number) for number, entry in enumerate(entries, 1)]
+    assert owed(told) in {0, 300}
+    assert owed(told) == 300 or not {Kind.PAID, Kind.RESOLVED} & {entry.kind for entry in entries}
+    assert set(settle(told[:count]).bookings) <= set(settle(told).bookings)
+    assert troubles(settle(told)) == []
 
 
 def test_an_honest_card_raises_no_alarm() -> None:

@@ -97,9 +97,9 @@ def test_a_torn_register_cannot_be_told() -> None:
 def test_the_vehicles_own_word_stands_and_its_conclusion_gives_way_to_it() -> None:
     word = entry(Kind.RESOLVED, 1, 9, NEW, AFTER, ref=5)
     early = only(Arrived(word, 20), Arrived(entry(Kind.FREE, 2, 3, AFTER), 50))
-    assert (early.verdict, early.by_vehicle, early.paid_since_ms) == (Verdict.PAID, True, 0)
+    assert (early.verdict, early.since_ms, early.paid_since_ms) == (Verdict.PAID, 20, 0)
     late = only(Arrived(word, 80), Arrived(entry(Kind.FREE, 2, 3, AFTER), 50))
-    assert (late.verdict, late.by_vehicle, late.paid_since_ms, late.resolved_ms) == (Verdict.PAID, False, 50, 80)
+    assert (late.verdict, late.since_ms, late.paid_since_ms, late.booked_ms) == (Verdict.PAID, 50, 50, 80)
 
 
 def test_two_stories_about_one_debit_are_a_contradiction() -> None:
