@@ -7,8 +7,9 @@ Whoever reads or writes the books builds statements on these tables; how they co
 1970-01-01, 0 when the vehicle had no clock. Digests of entries are the first 16 bytes of the SHA-256 of their bytes: enough to tell two
 contents apart, half the room. Amounts are points or yen.
 
-**What is written once.** ``entry``, ``posting`` and ``batch`` are never changed and never deleted: triggers raise, and on PostgreSQL the
-role that the program works in (``ROLE``) has no such grant.
+**What is written once.** ``entry``, ``posting`` and ``batch`` are never changed: triggers raise, and on PostgreSQL the role that the
+program works in (``ROLE``) has no such grant. They are deleted by retention alone, in a role of its own (``RETENTION``), and triggers let
+only rows go that lie wholly before the newest ``horizon``; a horizon is at least a year back (``backoffice.retention``).
 
 **Few indexes.** Every index is paid for by every ride. A primary key (device, epoch, seq) grows at the right edge of each device's own
 range, so its hot pages are few, however much lies behind. Indexes by day grow at the right edge too. Only the one by rider is random, and
@@ -38,6 +39,9 @@ from sqlalchemy import (
 
 ROLE = "kazashi_books"
 """The PostgreSQL role that the program works in: may add to the books, not change them."""
+
+RETENTION = "kazashi_retention"
+"""The PostgreSQL role that lets go of what is older than the horizon, and moves the horizon; the server never works in it."""
 
 WRITTEN_ONCE = ("entry", "posting", "batch")
 
@@ -384,4 +388,59 @@ package = Table(
     _text("version"),
     _bytes("sealed"),
     PrimaryKeyConstraint("digest"),
+)
+
+# --- what was let go of -------------------------------------------------------------------------------------------------------------------
+
+# Rows that happened, came and were concluded before ``before_ms`` and ``before_day`` (the same midnight) may go, and bills begin there.
+# Written once; the newest counts.
+horizon = Table(
+    "horizon",
+    metadata,
+    _wide("before_ms"),
+    _wide("at_ms"),
+    _int("before_day"),
+    PrimaryKeyConstraint("before_ms"),
+)
+
+# Numbers whose entries were let go of: stored, not to be booked again, and nothing is left to compare them with. Runs that do not touch.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    _wide("device"),
+    _wide("epoch"),
+    _wide("first_seq"),
+    _wide("last_seq"),
+    PrimaryKeyConstraint("device", "epoch", "first_seq"),
+)
+
+# Credits less debits of the postings that were let go of; all purses are one account, so that no rider's pseudonym stays.
+carried = Table(
+    "carried",
+    metadata,
+    _wide("amount"),
+    _small("kind"),
+    _text("account"),
+    PrimaryKeyConstraint("account", "kind"),
+)
+
+# The register of disposal: how many rows of which kind went in the run that began at ``at_ms``, older than ``before_ms``.
+disposal = Table(
+    "disposal",
+    metadata,
+    _wide("at_ms"),
+    _wide("before_ms"),
+    _wide("gone"),
+    _text("kind"),
+    PrimaryKeyConstraint("at_ms", "kind"),
+)
+
+# Who looked at what is kept about somebody, and how; never about whom.
+access_log = Table(
+    "access_log",
+    metadata,
+    _wide("at_ms"),
+    _text("clerk"),
+    _text("action"),
+    PrimaryKeyConstraint("at_ms", "clerk", "action"),
 )
