@@ -11,19 +11,26 @@
 What the city concluded about unknown debits, and what it took back, have lines of their own too, by the same dates. They are counted from
 when the proof had arrived, not from when a program ran, so the same records always give the same bill.
 
+**What is counted.** A ride is counted once, by what the city owes for it (``backoffice.book``): a *ride paid with points* took points,
+however many coins came with them; a *free ride* had a part of its fare waived, however many coins a companion paid; a *ride for coins
+alone* is neither, and is on no line, because the city owes nothing for it. ``Tally`` counts them, for whoever shows a bill.
+
 Hours and days are the city's to choose; they come in ``Terms``, as does what a point is worth, which the scheme says for each day.
 """
 
 import calendar
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import Enum
 from typing import NamedTuple
 
 from backoffice.book import PostingKind
 from fares.dates import from_number
+
+BESIDE_COINS = (PostingKind.POINTS - PostingKind.CASH, PostingKind.FREE - PostingKind.CASH)
+"""How far from the leg of a ride's coins those of its points and of its waived fare lie; coins with neither were paid alone."""
 
 _EPOCH = date(1970, 1, 1)
 _MONTHS = 12
@@ -111,7 +118,10 @@ class Terms:
 
 
 class Movement(NamedTuple):
-    """What ``rides`` postings of one day, kind, turn and time did together. ``amount``: points for POINTS, else yen."""
+    """What ``rides`` postings of one day, kind, turn and time did together. ``amount``: points for POINTS, else yen.
+
+    ``alone``: of CASH, that nothing else was booked for these rides.
+    """
 
     service_day: int
     at_ms: int
@@ -119,6 +129,7 @@ class Movement(NamedTuple):
     turn: int
     amount: int
     rides: int = 1
+    alone: bool = False
 
 
 class Part(Enum):
@@ -163,6 +174,22 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What a bill's month comes to, each ride counted once; whatever the lines are, these are their sums.
+
+    ``coin_rides``: for coins alone, not billed. ``coins``: all yen in the boxes, a memo.
+    """
+
+    point_rides: int = 0
+    points: int = 0
+    points_yen: int = 0
+    free_rides: int = 0
+    free_yen: int = 0
+    coin_rides: int = 0
+    coins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Remarks:
     """What the bill does not charge and the reader must know.
 
@@ -180,17 +207,23 @@ class Remarks:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One operator's month. ``cash_yen``: coins in the boxes, a memo. ``as_of_ms``, ``closes_ms``: Unix ms."""
+    """One operator's month. ``as_of_ms``, ``closes_ms``: Unix ms. ``name``: what people call the operator."""
 
     operator: str
     month: Month
     status: Status
     lines: tuple[Line, ...]
     days: tuple[Day, ...]
-    cash_yen: int
+    tally: Tally
     as_of_ms: int
     closes_ms: int
     remarks: Remarks = Remarks()
+    name: str = ""
+
+    @property
+    def whose(self) -> str:
+        """The operator as people call it, else its id."""
+        return self.name or self.operator
 
     @property
     def rides(self) -> int:
@@ -215,19 +248,18 @@ def bill(
     closes_ms = terms.closes_ms(month)
     lines: dict[tuple[Part, Month], list[int]] = defaultdict(lambda: [0, 0, 0])
     days: dict[int, list[int]] = defaultdict(lambda: [0] * 5)
-    cash = 0
+    sums = [0] * len(fields(Tally))
     for movement in movements:
-        day, at_ms, kind, turn, amount, rides = movement
+        day, at_ms, kind, turn, amount, rides, alone = movement
         if at_ms > as_of_ms or terms.provisional_ms(day) > as_of_ms or terms.billed_in(day, at_ms) != month:
             continue
         sign = -1 if turn and turn % 2 == 0 else 1
-        if kind is PostingKind.CASH:
-            cash += sign * amount
+        points = amount if kind is PostingKind.POINTS else 0
+        yen = points * terms.yen_per_point(from_number(day)) if points else amount
+        _add(sums, *(sign * number for number in _counted(kind, rides, points, yen, alone=alone)))
         part = _part(movement, terms)
         if part is None:
             continue
-        points = amount if kind is PostingKind.POINTS else 0
-        yen = points * terms.yen_per_point(from_number(day)) if points else amount
         _add(lines[part, Month.of(day)], sign * rides, sign * points, sign * yen)
         if part is Part.POINTS:
             _add(days[day], rides, points, yen, 0, 0)
@@ -241,11 +273,24 @@ def bill(
         status=Status.FINAL if as_of_ms >= closes_ms else Status.PROVISIONAL,
         lines=tuple(Line(*each, *lines[each]) for each in told),
         days=tuple(Day(day, *days[day]) for day in sorted(days)),
-        cash_yen=cash,
+        tally=Tally(*sums),
         as_of_ms=as_of_ms,
         closes_ms=closes_ms,
         remarks=remarks or Remarks(),
     )
+
+
+def _counted(kind: PostingKind, rides: int, points: int, yen: int, *, alone: bool) -> tuple[int, ...]:
+    """What a movement adds to the fields of a ``Tally``."""
+    match kind:
+        case PostingKind.POINTS:
+            return rides, points, yen, 0, 0, 0, 0
+        case PostingKind.FREE:
+            return 0, 0, 0, rides, yen, 0, 0
+        case PostingKind.CASH:
+            return 0, 0, 0, 0, 0, rides if alone else 0, yen
+        case PostingKind.GRANT:
+            return (0,) * 7
 
 
 def _part(movement: Movement, terms: Terms) -> Part | None:

@@ -38,7 +38,7 @@ def write(bill: Bill, encoding: str = ENCODINGS[0]) -> bytes:
 
 
 def _rows(bill: Bill) -> Iterator[tuple[str | int, ...]]:
-    whose = (_plain(bill.operator), str(bill.month), STATUS[bill.status])
+    whose = (_plain(bill.whose), str(bill.month), STATUS[bill.status])
     yield HEADER
     for day in bill.days:
         date = from_number(day.service_day).isoformat()

@@ -1,5 +1,6 @@
 """The words of a bill, for all of its forms (data, and what puts numbers into them)."""
 
+import unicodedata
 from datetime import UTC, datetime, tzinfo
 
 from backoffice.bill import Bill, Line, Month, Part, Status
@@ -44,9 +45,11 @@ def moment_ja(at_ms: int, zone: tzinfo) -> str:
     return f"{at.year}年{at.month}月{at.day}日 {at.hour}時{at.minute:02}分"
 
 
-def what(line: Line, month: Month) -> str:
-    """The line's words; another month than the bill's is named."""
-    return PARTS[line.part] + ("" if line.month == month else f"　{month_ja(line.month)}乗車分")
+def what(line: Line, month: Month, language: str = "ja") -> str:
+    """The line's words in ``ja`` or ``en``; another month than the bill's is named."""
+    if language == "ja":
+        return PARTS[line.part] + ("" if line.month == month else f"　{month_ja(line.month)}乗車分")
+    return PARTS_ENGLISH[line.part] + ("" if line.month == month else f" (ridden {line.month})")
 
 
 def remarks(bill: Bill, zone: tzinfo) -> list[str]:
@@ -60,9 +63,20 @@ def remarks(bill: Bill, zone: tzinfo) -> list[str]:
         ),
         "確定後に届いた記録は、次に締め切る月の請求書に「遅れて届いた分」として記載する。",
     ]
-    if bill.cash_yen:
-        told.append(f"このほか、運賃箱で受け取った現金は{bill.cash_yen:,}円（参考。請求には含まない）。")
-    found = bill.remarks
+    return [*told, *asides(bill, "ja")]
+
+
+def asides(bill: Bill, language: str) -> list[str]:
+    """What the bill does not charge and the reader must know, a sentence each."""
+    return _asides_english(bill) if language == "en" else _asides(bill)
+
+
+def _asides(bill: Bill) -> list[str]:
+    told: list[str] = []
+    tally, found = bill.tally, bill.remarks
+    if tally.coins:
+        rides = f"現金だけの乗車{tally.coin_rides:,}件を含む。" if tally.coin_rides else ""
+        told.append(f"このほか、運賃箱で受け取った現金は{tally.coins:,}円（参考。{rides}請求には含まない）。")
     if found.unknown:
         told.append(f"結果を確かめられない支払いが{found.unknown:,}件（{found.unknown_points:,}ポイント）ある。請求には含まない。")
     if found.repaired:
@@ -75,38 +89,47 @@ def remarks(bill: Bill, zone: tzinfo) -> list[str]:
     return told
 
 
-def table(bill: Bill) -> str:
-    """The bill for a terminal, in English."""
-    rows = [
-        (
-            PARTS_ENGLISH[line.part] + ("" if line.month == bill.month else f" (ridden {line.month})"),
-            f"{line.rides:,}",
-            f"{line.points:,}",
-            f"{line.yen:,}",
-        )
-        for line in bill.lines
-    ]
-    rows.append(("total", f"{bill.rides:,}", f"{bill.points:,}", f"{bill.yen:,}"))
-    head = ("", "rides", "points", "yen")
-    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+_TITLES = {
+    "ja": ("", "乗車回数", "ポイント", "金額（円）", "合計"),
+    "en": ("", "rides", "points", "yen", "total"),
+}
+
+
+def table(bill: Bill, language: str) -> str:
+    """The bill for a terminal, in ``ja`` or ``en``."""
+    *head, total = _TITLES[language]
+    lines = [(what(line, bill.month, language), line.rides, line.points, line.yen) for line in bill.lines]
+    rows = [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in [*lines, (total, bill.rides, bill.points, bill.yen)]]
+    widths = [max(_width(row[place]) for row in [tuple(head), *rows]) for place in range(len(head))]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    text = [_row(head, widths), rule, *(_row(row, widths) for row in rows[:-1]), rule, _row(rows[-1], widths)]
-    return "\n".join([f"{bill.operator}, {bill.month}: {STATUS_ENGLISH[bill.status]}", "", *text, *_remarks_english(bill)])
+    text = [_row(tuple(head), widths), rule, *(_row(row, widths) for row in rows[:-1]), rule, _row(rows[-1], widths)]
+    if language == "ja":
+        title = f"{bill.whose}　{month_ja(bill.month)}分　{STATUS[bill.status]}"
+    else:
+        title = f"{bill.whose}, {bill.month}: {STATUS_ENGLISH[bill.status]}"
+    sentences = asides(bill, language)
+    return "\n".join([title, "", *text, *(["", *sentences] if sentences else [])])
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that a text takes; Japanese letters take two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _row(cells: tuple[str, ...], widths: list[int]) -> str:
     first, *others = cells
-    return "  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]).rstrip()
+    padded = [" " * (width - _width(cell)) + cell for cell, width in zip(others, widths[1:], strict=True)]
+    return "  ".join([first + " " * (widths[0] - _width(first)), *padded]).rstrip()
 
 
-def _remarks_english(bill: Bill) -> list[str]:
-    found = bill.remarks
+def _asides_english(bill: Bill) -> list[str]:
+    tally, found = bill.tally, bill.remarks
+    alone = f" (rides for coins alone: {tally.coin_rides:,})" if tally.coin_rides else ""
     told = [
-        (bill.cash_yen, f"{bill.cash_yen:,} yen in cash boxes; not billed."),
+        (tally.coins, f"{tally.coins:,} yen in cash boxes{alone}; not billed."),
         (found.unknown, f"{found.unknown:,} debits of {found.unknown_points:,} points cannot be told; not billed."),
         (found.repaired, f"{len(found.repaired):,} entries from vehicles without a clock, billed on the day that was found out."),
         (found.missing, f"{found.missing:,} entries have not arrived."),
         (found.lost, f"{found.lost:,} parts of ledgers were declared lost."),
     ]
-    sentences = [sentence for there, sentence in told if there]
-    return ["", *sentences] if sentences else []
+    return [sentence for there, sentence in told if there]

@@ -123,10 +123,10 @@ def _bills(settings: Settings, store: "Store") -> "Callable[[str, date, str], Bi
     def made(operator: str, first: date, kind: str) -> Bill | None:
         month = Month(first.year, first.month)
         try:
-            content = billing.bill_file(store, settings, operator, month, kind=kind, now_ms=now_ms())
+            content, told = billing.bill_file(store, settings, operator, month, kind=kind, now_ms=now_ms())
         except billing.CannotBill:
             return None
-        return Bill(content, types[kind], f"請求書-{operator}-{month}.{kind}")
+        return Bill(content, types[kind], f"請求書-{told.whose}-{month}.{kind}")
 
     return made
 

@@ -84,7 +84,6 @@ class Form:
 
     provisional_at: time
     final_after_days: int
-    yen_per_point: int = 1
     service_day_starts: time = time.min
     addressee: str = ""
     subject: str = ""
@@ -112,7 +111,6 @@ def read(data: bytes, name: str) -> Form:
     form = Form(
         provisional_at=terms.clock_time("provisional_at"),
         final_after_days=terms.number("final_after_days", least=1, most=366),
-        yen_per_point=terms.number("yen_per_point", least=1),
         service_day_starts=terms.clock_time("service_day_starts", time.min),
         addressee=letter.text("to", ""),
         subject=letter.text("subject", ""),
@@ -139,7 +137,7 @@ def pages(bill: Bill, form: Form, zone: tzinfo, measure: Measure) -> tuple[Page,
         sheets.turn()
         _days(sheets, bill)
     count = len(sheets.pages)
-    whose = f"{bill.operator}　{month_ja(bill.month)}分"
+    whose = f"{bill.whose}　{month_ja(bill.month)}分"
     return tuple((*page, *_page_foot(whose, number, count)) for number, page in enumerate(sheets.pages, 1))
 
 
@@ -194,7 +192,7 @@ def _head(sheets: _Sheets, bill: Bill, form: Form, zone: tzinfo) -> None:
     sheets.y = TOP + 96
     sheets.put(Words(form.addressee, LEFT, sheets.y, 14), Words("様", LEFT + 226, sheets.y, 14))
     sheets.put(Rule(LEFT, sheets.y + 5, LEFT + 244, sheets.y + 5))
-    _claimant(sheets, form)
+    _claimant(sheets, form, bill.name)
     says = "下記のとおり請求します。" if bill.status is Status.FINAL else "確定前の速報です。支払いの請求には用いません。"
     sheets.put(Words(says, LEFT, sheets.y, _NORMAL))
     sheets.y += 22
@@ -219,12 +217,12 @@ def _head(sheets: _Sheets, bill: Bill, form: Form, zone: tzinfo) -> None:
     sheets.y += 58
 
 
-def _claimant(sheets: _Sheets, form: Form) -> None:
+def _claimant(sheets: _Sheets, form: Form, name: str) -> None:
     y = sheets.y + 28
     sheets.put(Words("請求者", _CLAIMANT, y, _SMALL))
     for label, text in (
         ("住　所", form.address),
-        ("名　称", form.claimant),
+        ("名　称", form.claimant or name),
         ("代表者", form.representative),
         ("電　話", form.telephone),
         ("登録番号", form.registration),

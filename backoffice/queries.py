@@ -8,25 +8,26 @@ Settling adds postings and alarms under their own keys, in one transaction for e
 settlements at once may meet; the second finds the rows of the first.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, literal, or_, select, true
 from sqlalchemy.exc import IntegrityError
 
 from backoffice import rows, schema
-from backoffice.bill import Bill, Month, Movement, Remarks, Terms, bill
+from backoffice.bill import BESIDE_COINS, Bill, Month, Movement, Remarks, Status, Terms, bill
 from backoffice.book import TURN, PostingKind, granted, turn_of
 from backoffice.clock_repair import Stamp
 from backoffice.grants import GrantKind, RiderGrant, due
 from backoffice.settle import Alarm, Booking, Dated, accounts_of, dated_by, settle
-from backoffice.witness import Arrived, Key, Verdict
+from backoffice.witness import Arrived, Judgement, Key, Verdict
 from fares.dates import first_day
 from fares.scheme import Scheme
-from ledger.entry import Kind, When
+from ledger.entry import Entry, Kind, When
 
 QUARTER_MS = 900_000
 """Bills look no closer at when something became known."""
@@ -39,6 +40,10 @@ _RECEIVED = rows.ENTRY.index("received_ms")
 _UNSURE = (int(Kind.UNKNOWN), int(Kind.RESOLVED))
 
 
+Moment = Connection
+"""The books as they are at one moment."""
+
+
 class Store(Protocol):
     """The city's database."""
 
@@ -48,28 +53,64 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What a settlement added."""
+    """What a settlement added, over how many riders with an unknown debit."""
 
     riders: int
     bookings: int
     alarms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """What is proven and not booked yet, what a person has not been told yet, and debits that cannot be told. ``riders``: looked at."""
+
+    riders: int
+    bookings: tuple[Booking, ...]
+    alarms: tuple[Alarm, ...]
+    untold: tuple[Entry, ...]
+
+
+class Closed(NamedTuple):
+    """A bill as it was when it was closed, at ``at_ms``."""
+
+    operator: str
+    month: Month
+    at_ms: int
+    rides: int
+    points: int
+    yen: int
+
+
 # --- settling -----------------------------------------------------------------------------------------------------------------------------
 
 
-def settle_all(store: Store) -> Added:
+def settle_all(store: Store, until_ms: int | None = None) -> Added:
     """Book what other vehicles' readings prove, for every rider with an unknown debit. Run it as often as you like."""
+    return book(store, unsettled(store, until_ms))
+
+
+def unsettled(store: Store, until_ms: int | None = None) -> Unsettled:
+    """What would be booked, from all that is here (``until_ms``: that had come by then). Changes nothing."""
     with store.reading() as connection:
         riders = list(connection.scalars(select(schema.entry.c.rider).where(schema.entry.c.kind.in_(_UNSURE)).distinct()))
-    bookings = alarms = 0
+    bookings, alarms, untold = list[Booking](), list[Alarm](), list[Entry]()
     for rider in riders:
         with store.reading() as connection:
-            found = settle(history(connection, rider))
-            wanted, raised = _missing_bookings(connection, found.bookings), _missing_alarms(connection, found.alarms)
-        bookings += _add(store, schema.posting, [_posting(booking) for booking in wanted])
-        alarms += _add(store, schema.alarm, [_alarm(alarm) for alarm in raised])
-    return Added(len(riders), bookings, alarms)
+            found = settle(history(connection, rider, until_ms))
+            bookings += _missing_bookings(connection, found.bookings)
+            alarms += _missing_alarms(connection, found.alarms)
+        untold += [judgement.entry for judgement in found.judgements if _cannot_be_told(judgement)]
+    return Unsettled(len(riders), tuple(bookings), tuple(alarms), tuple(untold))
+
+
+def book(store: Store, found: Unsettled) -> Added:
+    """Write it down; what somebody else wrote meanwhile is not counted."""
+    bookings = _add(store, schema.posting, [_posting(booking) for booking in found.bookings])
+    return Added(found.riders, bookings, _add(store, schema.alarm, [_alarm(alarm) for alarm in found.alarms]))
+
+
+def _cannot_be_told(judgement: Judgement) -> bool:
+    return judgement.verdict in {Verdict.UNTOLD, Verdict.CONTRADICTED} and not judgement.paid_since_ms
 
 
 def history(connection: Connection, rider: bytes, until_ms: int | None = None) -> list[Arrived]:
@@ -145,15 +186,68 @@ def raw_batches(connection: Connection) -> Iterator[tuple[int, bytes]]:
         yield received_ms, bytes(sealed)
 
 
-def keep_bill(store: Store, told: Bill, figures: dict[str, Any]) -> None:
-    """Write down that a bill was made, as final or provisional; a final one is written once."""
-    table = schema.settlement
+def books_begin(connection: Connection) -> int:
+    """The first day (since 1970-01-01) of which all is kept; 0 when nothing was ever let go of (``backoffice.retention``)."""
+    return connection.scalar(select(func.max(schema.horizon.c.before_day))) or 0
+
+
+def forgotten(connection: Connection) -> Callable[[int, int, int], bool]:
+    """Whether an entry (device, epoch, seq) was let go of."""
+    table = schema.forgotten
+    runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for device, epoch, first, last in connection.execute(select(table).order_by(*table.primary_key.columns)):
+        runs.setdefault((device, epoch), []).append((first, last))
+
+    def gone(device: int, epoch: int, seq: int) -> bool:
+        own = runs.get((device, epoch), [])
+        at = bisect_right(own, seq, key=lambda run: run[0])
+        return at > 0 and seq <= own[at - 1][1]
+
+    return gone
+
+
+def keep_bill(store: Store, told: Bill) -> Closed:
+    """Write a closed bill down, once; as it was written, now or before."""
     number = told.month.year * 100 + told.month.month
+    figures: dict[str, Any] = {"rides": told.rides, "points": told.points, "yen": told.yen}
+    figures |= {"lines": [[line.part.value, str(line.month), line.rides, line.points, line.yen] for line in told.lines]}
     row = {"operator": told.operator, "month": number, "kind": told.status.value, "at_ms": told.as_of_ms, "figures": figures}
-    with store.writing() as connection:
-        here = and_(table.c.operator == told.operator, table.c.month == number, table.c.kind == told.status.value)
-        if connection.execute(select(table.c.at_ms).where(here)).first() is None:
-            connection.execute(insert(table), row)
+    try:
+        with store.writing() as connection:
+            connection.execute(insert(schema.settlement), row)
+    except IntegrityError:
+        with store.reading() as connection:
+            return closed_bills(connection)[told.operator, told.month]
+    return Closed(told.operator, told.month, told.as_of_ms, told.rides, told.points, told.yen)
+
+
+def closed_bills(connection: Connection) -> dict[tuple[str, Month], Closed]:
+    """Every bill that was closed."""
+    found: dict[tuple[str, Month], Closed] = {}
+    for row in connection.execute(select(schema.settlement).where(schema.settlement.c.kind == Status.FINAL.value)):
+        month, figures = Month(*divmod(row.month, 100)), row.figures
+        found[row.operator, month] = Closed(row.operator, month, row.at_ms, figures["rides"], figures["points"], figures["yen"])
+    return found
+
+
+def operators(connection: Connection, first_day: int, last_day: int) -> dict[str, int]:
+    """Whoever has a vehicle, or had rides on one of these days or on a day that the vehicle did not know; and since when (Unix ms) the city
+    knows of a vehicle of theirs, 0 for of none.
+    """
+    device, posting = schema.device, schema.posting
+    found = {
+        row[0]: row[1] for row in connection.execute(select(device.c.operator, func.min(device.c.created_ms)).group_by(device.c.operator))
+    }
+    days = or_(posting.c.service_day.between(first_day, last_day), posting.c.service_day == 0)
+    accounts = select(posting.c.credit).where(days, posting.c.credit.like("operator:%")).distinct()
+    names = {account.removeprefix("operator:").rpartition(":")[0] for account in connection.scalars(accounts)}
+    return {name: found.get(name) or 0 for name in sorted({*found, *names} - {""})}
+
+
+def first_service_day(connection: Connection) -> int | None:
+    """The first day that anything is booked on; None in empty books."""
+    first: int | None = connection.scalar(select(func.min(schema.posting.c.service_day)).where(schema.posting.c.service_day > 0))
+    return first
 
 
 def _of(operator: str) -> ColumnElement[bool]:
@@ -166,14 +260,31 @@ def _dated(connection: Connection, operator: str, month: Month, terms: Terms, as
     this_month = posting.c.service_day.between(month.first_day, month.last_day)
     earlier = and_(posting.c.service_day.between(1, month.first_day - 1), posting.c.at_ms >= terms.closes_ms(month.previous))
     quarter, turn = posting.c.at_ms // QUARTER_MS, posting.c.leg // TURN
-    asked = (
-        select(posting.c.service_day, quarter, posting.c.kind, turn, func.sum(posting.c.amount), func.count())
+    each = (
+        select(
+            posting.c.service_day,
+            quarter.label("quarters"),
+            posting.c.kind,
+            turn.label("turn"),
+            _coins_alone().label("alone"),
+            posting.c.amount,
+        )
         .where(_of(operator), or_(this_month, earlier), posting.c.at_ms < terms.closes_ms(month), posting.c.at_ms <= as_of_ms)
-        .group_by(posting.c.service_day, quarter, posting.c.kind, turn)
+        .subquery()
     )
-    found: Sequence[Any] = connection.execute(asked).all()
-    for day, quarters, kind, which, amount, count in found:
-        yield Movement(day, quarters * QUARTER_MS, PostingKind(kind), which, int(amount), count)
+    group = (each.c.service_day, each.c.quarters, each.c.kind, each.c.turn, each.c.alone)
+    asked = select(*group, func.sum(each.c.amount), func.count()).group_by(*group)
+    for day, quarters, kind, which, alone, amount, count in connection.execute(asked):
+        yield Movement(day, quarters * QUARTER_MS, PostingKind(kind), which, int(amount), count, alone=bool(alone))
+
+
+def _coins_alone() -> ColumnElement[int]:
+    """1 for the coins of a ride for which nothing else was booked."""
+    posting, beside = schema.posting, schema.posting.alias("beside")
+    ride = and_(beside.c.device == posting.c.device, beside.c.epoch == posting.c.epoch, beside.c.seq == posting.c.seq)
+    other = beside.c.leg.in_([posting.c.leg + step for step in BESIDE_COINS])
+    others = select(literal(1)).select_from(beside).where(ride, other).exists()
+    return case((and_(posting.c.kind == int(PostingKind.CASH), ~others), 1), else_=0)
 
 
 class _Undated:
@@ -182,6 +293,7 @@ class _Undated:
     def __init__(self, connection: Connection, day_of: Callable[[int], int]) -> None:
         posting = schema.posting
         self._postings = connection.execute(select(posting).where(posting.c.service_day == 0)).all()
+        self._legs = {(row.device, row.epoch, row.seq, row.leg) for row in self._postings}
         self.days: dict[Key, Dated] = {}
         for device, epoch in sorted({(row.device, row.epoch) for row in self._postings}):
             found = dated_by(_stamps(connection, device, epoch), day_of)
@@ -189,7 +301,9 @@ class _Undated:
 
     def movements(self, operator: str) -> Iterator[Movement]:
         for row, dated in self._own(operator):
-            yield Movement(dated.service_day, max(row.at_ms, dated.since_ms), PostingKind(row.kind), turn_of(row.leg), row.amount)
+            alone = not any((row.device, row.epoch, row.seq, row.leg + step) in self._legs for step in BESIDE_COINS)
+            at_ms = max(row.at_ms, dated.since_ms)
+            yield Movement(dated.service_day, at_ms, PostingKind(row.kind), turn_of(row.leg), row.amount, alone=alone)
 
     def names(self, operator: str, month: Month) -> list[str]:
         """The entries that are billed in a month by the day that was found."""
@@ -216,7 +330,7 @@ def _remarks(connection: Connection, told: Bill, undated: _Undated, cut_ms: int)
         unknown=len(unsure),
         unknown_points=sum(unsure),
         repaired=tuple(undated.names(told.operator, told.month)),
-        missing=_missing(connection, told.operator),
+        missing=missing(connection, told.operator),
         lost=_lost(connection, told.operator),
     )
 
@@ -235,7 +349,7 @@ def _unknown(connection: Connection, operator: str, month: Month, cut_ms: int) -
         judgement.entry
         for rider in riders
         for judgement in settle(history(connection, rider, cut_ms)).judgements
-        if judgement.verdict in {Verdict.UNTOLD, Verdict.CONTRADICTED} and not judgement.paid_since_ms
+        if _cannot_be_told(judgement)
     )
     return [
         each.fare.points
@@ -244,8 +358,8 @@ def _unknown(connection: Connection, operator: str, month: Month, cut_ms: int) -
     ]
 
 
-def _missing(connection: Connection, operator: str) -> int:
-    """Entries that lie below one that came."""
+def missing(connection: Connection, operator: str | None = None) -> int:
+    """Entries that lie below one that came; of all operators, or of one."""
     ledger, island, device = schema.ledger, schema.island, schema.device
     asked = (
         select(
@@ -258,7 +372,7 @@ def _missing(connection: Connection, operator: str) -> int:
         .select_from(ledger)
         .join(device, device.c.id == ledger.c.device)
         .join(island, and_(island.c.device == ledger.c.device, island.c.epoch == ledger.c.epoch))
-        .where(device.c.operator == operator)
+        .where(true() if operator is None else device.c.operator == operator)
         .group_by(ledger.c.device, ledger.c.epoch, ledger.c.next_seq)
     )
     return sum(int(highest) - next_seq + 1 - int(there) for _, _, next_seq, highest, there in connection.execute(asked))
@@ -329,27 +443,40 @@ def _granted(grant: RiderGrant, seq: int) -> dict[str, Any]:
 
 def grant_all(store: Store, scheme: Scheme, fiscal_year: int, at_ms: int, *, day_of: Callable[[int], int]) -> list[RiderGrant]:
     """Bring the grants of every rider for ``fiscal_year`` up to date; what was granted now. Run it as often as you like."""
+    return [grant for grant in grants_due(store, scheme, fiscal_year, at_ms, day_of=day_of) if keep_grant(store, grant)]
+
+
+def grants_due(store: Store, scheme: Scheme, fiscal_year: int, at_ms: int, *, day_of: Callable[[int], int]) -> Iterator[RiderGrant]:
+    """What is to be granted to every rider for ``fiscal_year``, one after the other. Changes nothing."""
     with store.reading() as connection:
         everybody, days = riders(connection), days_found(connection, day_of)
-    added: list[RiderGrant] = []
     for rider in everybody:
         with store.reading() as connection:
             found = due(scheme, history(connection, rider), granted_to(connection, rider), fiscal_year, at_ms, days=days)
-        if found is not None and keep_grant(store, found):
-            added.append(found)
-    return added
+        if found is not None:
+            yield found
 
 
 __all__ = [
     "Added",
+    "Closed",
+    "Moment",
+    "Unsettled",
     "bill_of",
+    "book",
+    "closed_bills",
+    "first_service_day",
     "grant_all",
     "granted_to",
+    "grants_due",
     "history",
     "keep_bill",
     "keep_grant",
     "knows_operator",
+    "missing",
+    "operators",
     "raw_batches",
     "riders",
     "settle_all",
+    "unsettled",
 ]

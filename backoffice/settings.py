@@ -6,17 +6,34 @@ are relative to the file that names them. A database URL without a password in i
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import fares
 from backoffice.city import Pace
 from backoffice.health import Rules, Service
 from fares.fields import Fields, parse
 
 FORMAT = 1
 LOOPBACK = "127.0.0.1"
+SCHEME = Path(fares.__file__).parent / "schemes" / "silver_emica.toml"
 DATABASES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
+
+
+class Told(StrEnum):
+    """In which language commands speak to clerks."""
+
+    JA = "ja"
+    EN = "en"
+    BOTH = "both"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """One after the other."""
+        return ("ja", "en") if self is Told.BOTH else (self.value,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +67,8 @@ class Console:
 class Settings:
     """``database``: an SQLAlchemy URL. ``keys``: the city's signing keys. ``code_hours``: how long an enrolment code may be used.
 
-    ``console`` None: there are no pages for clerks.
+    ``console`` None: there are no pages for clerks. ``scheme``: the city's scheme, the one that the vehicles have. ``form``: of bills, None
+    for the one that comes along. ``operators``: what people call an operator, by its id. ``told``: the language in which commands speak.
     """
 
     database: str
@@ -62,6 +80,10 @@ class Settings:
     health: Rules = field(default_factory=Rules)
     code_hours: int = 72
     console: Console | None = None
+    scheme: Path = SCHEME
+    form: Path | None = None
+    operators: Mapping[str, str] = field(default_factory=dict[str, str])
+    told: Told = Told.BOTH
 
 
 def default(folder: Path = Path()) -> Settings:
@@ -84,6 +106,10 @@ def read(data: bytes, name: str, folder: Path) -> Settings:
         health=_health(root.inner("health")),
         code_hours=root.inner("enrolment").number("code_hours", 72, least=1, most=24 * 90),
         console=_console(root.inner("console"), folder) if root.has("console") else None,
+        scheme=_named(root.inner("scheme"), "file", folder) or SCHEME,
+        form=_named(root.inner("bill"), "form", folder),
+        operators=_operators(root),
+        told=root.choice("language", Told, Told.BOTH),
     )
     if settings.listen.workers > 1 and settings.database.startswith("sqlite"):
         root.fault("listen.workers", "is more than 1, but SQLite has one writer; name a PostgreSQL database or write 1.")
@@ -104,6 +130,20 @@ def with_listen(settings: Settings, host: str | None, port: int | None) -> Setti
 
 def _console(table: Fields, folder: Path) -> Console:
     return Console(folder / table.text("passphrases", "clerks.txt"), folder / table.text("vault", "office.keys"))
+
+
+def _named(table: Fields, key: str, folder: Path) -> Path | None:
+    return folder / table.text(key) if table.has(key) else None
+
+
+def _operators(root: Fields) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for table in root.each("operator"):
+        operator, name = table.text("id"), table.text("name")
+        if operator in found:
+            table.fault("id", f"'{operator}' has a name already; keep one.")
+        found[operator] = name
+    return found
 
 
 def _database(table: Fields, folder: Path) -> str:

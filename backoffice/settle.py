@@ -17,7 +17,7 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
-from backoffice.bill import Movement
+from backoffice.bill import BESIDE_COINS, Movement
 from backoffice.book import Posting, concluded, owed_to, postings_of, taken_back, turn_of
 from backoffice.clock_repair import Stamp, repair
 from backoffice.witness import Arrived, Judgement, Key, Verdict, account, booked_again, impossible, in_order, judge, key_of, resolved_again
@@ -123,13 +123,17 @@ def movements(operator: str, entries: Iterable[Arrived], bookings: Iterable[Book
     for entry, at_ms in in_order(entries):
         if entry.place.operator == operator:
             day, since_ms = days.get(key_of(entry), (entry.place.service_day, 0))
-            for posting in postings_of(entry):
-                yield Movement(day, max(at_ms, since_ms), posting.kind, 0, posting.amount)
+            postings = postings_of(entry)
+            for posting in postings:
+                yield Movement(day, max(at_ms, since_ms), posting.kind, 0, posting.amount, alone=len(postings) == 1)
     own = accounts_of(operator)
+    bookings = list(bookings)
+    legs = {(booking.key, booking.posting.leg) for booking in bookings}
     for key, posting, signed_day, at_ms, _ in bookings:
         if posting.debit in own or posting.credit in own:
             day, since_ms = days.get(key, (signed_day, 0))
-            yield Movement(day, max(at_ms, since_ms), posting.kind, turn_of(posting.leg), posting.amount)
+            alone = not any((key, posting.leg + step) in legs for step in BESIDE_COINS)
+            yield Movement(day, max(at_ms, since_ms), posting.kind, turn_of(posting.leg), posting.amount, alone=alone)
 
 
 def accounts_of(operator: str) -> frozenset[str]:

@@ -61,9 +61,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """All that holds from ``first_day`` on."""
+    """All that holds from ``first_day`` on. ``yen_per_point``: what a point pays, on a ride and on the operator's bill."""
 
     first_day: date
+    yen_per_point: int
     holder: AgeRule
     points_at_issue: int
     grant: YearlyGrant
@@ -100,6 +101,10 @@ class Scheme:
         """Whether somebody born on ``born`` may hold a card on ``day``, by age; residence is the desk's to see."""
         version = self.version(day)
         return version is not None and version.holder.allows(born, day)
+
+    def yen_per_point(self, day: date) -> int:
+        """What a point that was taken on ``day`` is worth. Before the first version no points are taken; it is that version's then."""
+        return (self.version(day) or self.versions[0]).yen_per_point
 
     def points_at_issue(self, day: date) -> int:
         """The points of a new card; 0 before the first version."""
@@ -153,11 +158,13 @@ def parse(data: bytes, name: str) -> Scheme:
 
 def _version(table: Fields) -> Version:
     holder, points, grant = table.inner("holder"), table.inner("points"), table.inner("grant")
-    rides = tuple(_ride_rule(ride, points.number("yen_per_point", least=1)) for ride in table.each("ride"))
+    yen_per_point = points.number("yen_per_point", least=1)
+    rides = tuple(_ride_rule(ride, yen_per_point) for ride in table.each("ride"))
     if not rides:
         table.fault("ride", "is missing; write at least one [[version.ride]].")
     return Version(
         table.day("from"),
+        yen_per_point,
         AgeRule(holder.number("age", most=150), holder.choice("reached_by", ReachedBy)),
         points.number("at_issue"),
         YearlyGrant(grant.number("most"), points.number("most"), grant.flag("carry_over")),

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from backoffice.city import City
     from backoffice.keys import Device, DeviceBook, DeviceKey
     from backoffice.settings import Settings
+    from backoffice.store import Store
     from ledger.seal import Signer
 
+_Action = Callable[[argparse.Namespace, "Settings"], int]
 NEEDS = ("alembic", "fastapi", "jinja2", "psycopg", "sqlalchemy", "uvicorn")
 MOST_DEVICE = 0xFFFFFF
 _HOUR_MS = 3_600_000
@@ -49,22 +51,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     offering.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a package")
     offering.set_defaults(act=_offer)
     telling = actions.add_parser("report", help="vehicles that are silent, frozen, or have a wrong clock; exit status 1 if there is one")
-    telling.add_argument("--language", choices=("ja", "en", "both"), default="both", help="of the sentences (default: both)")
+    telling.add_argument("--language", choices=("ja", "en", "both"), help="of the sentences (default: the settings' language, else both)")
     telling.set_defaults(act=_report)
-    _billing(actions.add_parser("bill", help="what the city owes an operator for a month: table, CSV, letter"))
+    _closing(actions.add_parser("settle", help="settlement day: book what other vehicles prove, and close the bills that are due"), _settle)
+    _closing(actions.add_parser("bill", help="what the city owes an operator for a month: table, CSV, letter"), _bill)
+    _closing(actions.add_parser("grant", help="the yearly grants: what each rider used in the year before comes back"), _grant)
     moving = actions.add_parser("move", help="take the books from SQLite to PostgreSQL, and compare; run it again to go on")
     moving.add_argument("--to", required=True, metavar="URL", help="the new, empty database: postgresql://…")
     moving.set_defaults(act=_move)
 
 
-def _billing(parser: argparse.ArgumentParser) -> None:
+def _closing(parser: argparse.ArgumentParser, act: "_Action") -> None:
     if _missing():
         parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     else:
-        from backoffice.billing import bill_arguments
+        from backoffice import billing, settling
 
-        bill_arguments(parser)
-    parser.set_defaults(act=_bill)
+        wanted: tuple[tuple[_Action, Callable[[argparse.ArgumentParser], None]], ...] = (
+            (_settle, settling.settle_arguments),
+            (_bill, billing.bill_arguments),
+            (_grant, settling.grant_arguments),
+        )
+        next(arguments for action, arguments in wanted if action is act)(parser)
+    parser.set_defaults(act=act)
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         raise Failure(f"the back office needs {', '.join(missing)}; install the extra: pip install 'kazashi[backoffice]'")
     from backoffice.city import BooksAway
 
-    act = cast("Callable[[argparse.Namespace, Settings], int]", options.act)
+    act = cast("_Action", options.act)
     settings = _settings(options.config)
     try:
         return act(options, settings)
@@ -337,8 +346,9 @@ def _offer(options: argparse.Namespace, settings: "Settings") -> int:
 def _report(options: argparse.Namespace, settings: "Settings") -> int:
     from backoffice import compose as city
     from backoffice import health
+    from backoffice.settings import Told
 
-    languages = ("ja", "en") if options.language == "both" else (cast("str", options.language),)
+    languages = (Told(options.language) if options.language else settings.told).languages
     found = city.report(settings, city.now_ms())
     with _books(settings) as books:
         known = len(books.devices())
@@ -353,13 +363,33 @@ def _report(options: argparse.Namespace, settings: "Settings") -> int:
 
 
 def _bill(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice.billing import run_bill
+
+    return _over_the_books(run_bill, options, settings)
+
+
+def _settle(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice.settling import run_settle
+
+    return _over_the_books(run_settle, options, settings)
+
+
+def _grant(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice.settling import run_grant
+
+    return _over_the_books(run_grant, options, settings)
+
+
+def _over_the_books(
+    run_it: "Callable[[argparse.Namespace, Store, Settings, int], int]", options: argparse.Namespace, settings: "Settings"
+) -> int:
     from backoffice import compose as city
-    from backoffice.billing import CannotBill, run_bill
+    from backoffice.billing import CannotBill
 
     try:
         with city.open_store(settings) as store:
             store.migrate()
-            return run_bill(options, store, settings, city.now_ms())
+            return run_it(options, store, settings, city.now_ms())
     except CannotBill as error:
         raise Failure(str(error)) from error
 

@@ -46,7 +46,7 @@ def test_points_and_free_rides_have_lines_of_their_own_and_coins_are_a_memo() ->
         "2026-12-20T09:00",
     )
     assert lines(told) == [(Part.POINTS, "2026-11", 2, 400, 400), (Part.FREE, "2026-11", 1, 0, 200)]
-    assert (told.yen, told.rides, told.points, told.cash_yen, told.status) == (600, 3, 400, 440, Status.FINAL)
+    assert (told.yen, told.rides, told.points, told.tally.coins, told.status) == (600, 3, 400, 440, Status.FINAL)
     assert [each.service_day for each in told.days] == [day("2026-11-02"), day("2026-11-03"), day("2026-11-30")]
 
 

@@ -34,7 +34,7 @@ def november(as_of: str = "2026-12-20T09:00", operator: str = "aoba") -> Bill:
         Movement(day("2026-11-03"), at("2026-11-03T20:00"), PostingKind.FREE, 0, 200, 1),
         Movement(day("2026-10-31"), at("2026-11-20T20:00"), PostingKind.POINTS, 0, 100, 1),
         Movement(day("2026-11-02"), at("2026-11-03T20:00"), PostingKind.POINTS, 2, 300, 1),
-        Movement(day("2026-11-02"), at("2026-11-02T20:00"), PostingKind.CASH, 0, 440, 1),
+        Movement(day("2026-11-02"), at("2026-11-02T20:00"), PostingKind.CASH, 0, 440, 1, alone=True),
     ]
     return bill(operator, Month(2026, 11), moves, TERMS, at(as_of), remarks=Remarks(2, 740, ("端末7 記録12",), 4, 1))
 
@@ -65,11 +65,28 @@ def test_a_letter_that_shift_jis_does_not_have_is_named() -> None:
 
 
 def test_the_table_names_late_months_and_what_is_not_billed() -> None:
-    text = table(november())
+    text = table(november(), "en")
     assert text.startswith("aoba, 2026-11: final\n")
     assert "late: paid with points (ridden 2026-10)" in text
-    assert "440 yen in cash boxes; not billed." in text
+    assert "440 yen in cash boxes (rides for coins alone: 1); not billed." in text
     assert "2 debits of 740 points cannot be told; not billed." in text
+
+
+def test_the_table_in_japanese_has_the_words_of_the_letter_and_its_columns_stand_under_each_other() -> None:
+    text = table(replace(november(), name="青葉交通"), "ja")
+    assert text.startswith("青葉交通　2026年11月分　確定\n")
+    assert "遅れて届いた分　ポイント利用　2026年10月乗車分" in text
+    assert "現金は440円（参考。現金だけの乗車1件を含む。請求には含まない）。" in text
+    rows = text.split("\n\n")[1].splitlines()
+    ends = {sum(2 if ord(letter) > 0x2FFF else 1 for letter in row) for row in rows}
+    assert len(ends) == 1
+
+
+def test_the_operators_name_stands_in_every_form_of_its_bill() -> None:
+    told = replace(november(), name="青葉交通")
+    assert {row[0] for row in rows(bill_csv.write(told), "utf-8-sig")[1:]} == {"青葉交通"}
+    assert "青葉交通" in texts(told, replace(FORM, claimant=""))
+    assert "請求番号　aoba-2026-11" in texts(told)
 
 
 def words(told: Bill, form: Form = FORM) -> list[list[Words]]:
@@ -121,7 +138,7 @@ def test_the_form_that_comes_with_the_program_is_good_and_a_wrong_one_tells_ever
     assert invoice.read(path.read_bytes(), path.name).final_after_days == 14
     with pytest.raises(Unusable) as caught:
         invoice.read(b'format = 1\n[terms]\nfinal_after_days = 0\n[invoice]\nform = "x"\n', "bill.toml")
-    assert len(caught.value.faults) == 4
+    assert len(caught.value.faults) == 3
 
 
 def test_the_same_bill_is_the_same_pdf() -> None:

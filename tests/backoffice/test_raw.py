@@ -2,7 +2,7 @@
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from functools import partial
@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fares
 from backoffice import queries, raw, schema
 from backoffice.bill import Bill, Month, Part, Terms, bill
 from backoffice.billing import CannotBill, bill_arguments, run_bill
 from backoffice.book import PostingKind, postings_of
 from backoffice.grants import GrantKind, RiderGrant
+from backoffice.settings import SCHEME, Told
 from backoffice.settle import days_of, movements, settle
 from backoffice.store import Store
 from backoffice.witness import Arrived, key_of
@@ -323,6 +323,8 @@ def test_the_made_up_months_have_every_kind_of_line_and_late_months() -> None:
     ]
     assert {line.part for each in told for line in each.lines} == set(Part)
     assert any(line.month != each.month for each in told for line in each.lines)
+    assert any(each.tally.coin_rides for each in told)
+    assert all(each.tally.point_rides + each.tally.free_rides == each.rides for each in told)
 
 
 # --- through the database and the command -------------------------------------------------------------------------------------------------
@@ -343,6 +345,10 @@ def deliver(store: Store, world: World) -> None:
 @dataclass(frozen=True, slots=True)
 class Town:
     zone: tzinfo = JAPAN
+    scheme: Path = SCHEME
+    form: Path | None = None
+    operators: Mapping[str, str] = field(default_factory=lambda: {"sanko": "三交バス"})
+    told: Told = Told.EN
 
 
 def ask(store: Store, *words: str, now: str = "2027-02-20T00:00") -> int:
@@ -363,7 +369,7 @@ def test_the_database_gives_the_bill_of_the_lists_and_the_command_compares_it_wi
     with store.reading() as connection:
         told = queries.bill_of(connection, "sanko", Month(2026, month), flat, at("2027-02-20T00:00"), day_of=partial(day_of, _ANY))
     expected = booked(world.sent, "sanko", Month(2026, month), at("2027-02-20T00:00"), flat)
-    assert (told.lines, told.days, told.cash_yen) == (expected.lines, expected.days, expected.cash_yen)
+    assert (told.lines, told.days, told.tally) == (expected.lines, expected.days, expected.tally)
 
 
 def test_settling_again_adds_nothing(store: Store) -> None:
@@ -379,7 +385,7 @@ def test_the_command_writes_csv_and_pdf(store: Store, tmp_path: Path, capsys: py
     assert ask(store, "--month", "2026-11", *words) == 0
     assert (tmp_path / "bill.csv").read_bytes().decode("cp932").startswith("事業者,")
     assert (tmp_path / "bill.pdf").read_bytes().startswith(b"%PDF-")
-    assert "sanko, 2026-11: final" in capsys.readouterr().out
+    assert "三交バス, 2026-11: final" in capsys.readouterr().out
 
 
 def test_what_cannot_be_billed_is_told_in_a_sentence(store: Store, tmp_path: Path) -> None:
@@ -416,7 +422,7 @@ def test_a_grant_is_written_once(store: Store) -> None:
 def test_grants_over_the_citys_entries_are_brought_up_to_date_once(store: Store) -> None:
     world = World(Random(3), 60).live()
     deliver(store, world)
-    scheme = load(Path(fares.__file__).parent / "schemes" / "silver_emica.toml")
+    scheme = load(SCHEME)
     first = queries.grant_all(store, scheme, 2027, 1, day_of=partial(day_of, _ANY))
     assert first
     assert all(grant.kind is GrantKind.YEARLY and 0 < grant.points <= 2000 for grant in first)
