@@ -60,12 +60,16 @@ def recompute(
     as_of_ms: int,
     *,
     trusted: Callable[[seal.Sealed], None] | None = None,
+    forgotten: Callable[[int, int, int], bool] | None = None,
 ) -> Sum:
     """The sum of the bill of ``operator`` for ``month`` (year, month). ``sealed``: (received Unix ms, the message) of every batch.
+    ``forgotten``: whether the city let go of an entry (device, epoch, seq) by its age; a batch may still hold it beside younger ones.
 
     Raises ``ledger.errors.MalformedSeal`` and ``MalformedBatch`` for what no city can have accepted, and what ``trusted`` raises.
     """
     came = _read(((at_ms, data) for at_ms, data in sealed if at_ms <= as_of_ms), trusted)
+    if forgotten is not None:
+        came = [each for each in came if not forgotten(each.entry.device, each.entry.epoch, each.entry.seq)]
     days = _days(came, rules)
     rides = points = yen = 0
     for day, at_ms, sign, some_points, some_yen in _sums(came, days, operator, rules):
