@@ -245,9 +245,9 @@ def operators(connection: Connection, first_day: int, last_day: int) -> dict[str
 
 
 def first_service_day(connection: Connection) -> int | None:
-    """The first day that anything is booked on; None in empty books."""
+    """The first day that anything is booked on, of those of which all is kept; None in empty books."""
     first: int | None = connection.scalar(select(func.min(schema.posting.c.service_day)).where(schema.posting.c.service_day > 0))
-    return first
+    return None if first is None else max(first, books_begin(connection))
 
 
 def _of(operator: str) -> ColumnElement[bool]:

@@ -24,7 +24,7 @@ from backoffice.billing import Basis, CannotBill, Setting, basis, close, form_ar
 from backoffice.book import PostingKind, turn_of
 from backoffice.grants import GrantKind, RiderGrant
 from backoffice.settle import Booking
-from fares.dates import first_day, fiscal_year
+from fares.dates import first_day, fiscal_year, from_number
 from ledger.entry import Entry
 
 _WORDS = {
@@ -223,6 +223,10 @@ def run_grant(options: argparse.Namespace, store: queries.Store, setting: Settin
         raise CannotBill(f"--year {year}: the grants of a fiscal year are made from its 1 April on; name {running} or one before")
     if stands_on.scheme.version(first_day(year)) is None:
         raise CannotBill(f"--year {year}: the scheme '{stands_on.scheme.name}' was not in force on {first_day(year)}")
+    with store.reading() as connection:
+        begins = from_number(queries.books_begin(connection))
+    if first_day(year - 1) < begins:
+        raise CannotBill(f"--year {year}: the rides of the year before are not all kept, the books begin on {begins}")
     due = list(queries.grants_due(store, stands_on.scheme, year, now_ms, day_of=stands_on.day_of))
     made = due if options.dry_run else [grant for grant in due if queries.keep_grant(store, grant)]
     with store.reading() as connection:
