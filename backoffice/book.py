@@ -60,7 +60,8 @@ class Posting(NamedTuple):
 
 
 _PRACTICE = int(Flags.PRACTICE)
-_PAID, _FREE, _RESOLVED, _RESOLVED_PAID = Kind.PAID, Kind.FREE, Kind.RESOLVED, Outcome.PAID
+_BOOKED = {int(Kind.PAID), int(Kind.FREE)}
+_RESOLVED, _RESOLVED_PAID = int(Kind.RESOLVED), int(Outcome.PAID)
 _POINTS, _CASH, _WAIVED = PostingKind.POINTS, PostingKind.CASH, PostingKind.FREE
 _LEG_POINTS, _LEG_CASH, _LEG_WAIVED = int(_POINTS), int(_CASH), int(_WAIVED)
 
@@ -90,20 +91,21 @@ def free_of(operator: str) -> str:
 
 def postings_of(entry: Entry) -> tuple[Posting, ...]:
     """What ``entry`` books by itself, on arrival. Most books have one or two postings; what books nothing has none."""
-    kind = entry.kind
-    if kind is _PAID or kind is _FREE or (kind is _RESOLVED and entry.outcome is _RESOLVED_PAID):
-        medium = entry.medium
-        if medium is None or int(entry.flags) & _PRACTICE:
-            return ()
-        return _booked(medium.rider, entry.place.operator, entry.fare, 0)
-    return ()
+    if entry.medium is None or not books(entry.kind, entry.flags, entry.outcome):
+        return ()
+    return movements(entry.medium.rider, entry.place.operator, _amounts(entry.fare))
+
+
+def books(kind: int, flags: int, outcome: int) -> bool:
+    """Whether an entry with a medium books anything by itself, by its fields."""
+    return not flags & _PRACTICE and (kind in _BOOKED or (kind == _RESOLVED and outcome == _RESOLVED_PAID))
 
 
 def concluded(entry: Entry, turn: int) -> tuple[Posting, ...]:
     """What the city books for an UNKNOWN ``entry`` that is proven paid, in an odd ``turn``."""
     if entry.medium is None or entry.flags & Flags.PRACTICE:
         return ()
-    return _booked(entry.medium.rider, entry.place.operator, entry.fare, turn * TURN)
+    return movements(entry.medium.rider, entry.place.operator, _amounts(entry.fare), turn * TURN)
 
 
 def taken_back(posting: Posting) -> Posting:
@@ -132,11 +134,16 @@ def balances(postings: Iterable[Posting]) -> dict[str, int]:
     return sums
 
 
-def _booked(rider: bytes, operator: str, fare: Fare, first: int) -> tuple[Posting, ...]:
-    points, cash = fare.points, fare.cash
+def movements(rider: bytes, operator: str, amounts: tuple[int, int, int], first: int = 0) -> tuple[Posting, ...]:
+    """What a ride moves: ``amounts`` are its nominal fare, points and cash, ``first`` is ten times the turn."""
+    nominal, points, cash = amounts
     if points:
         paid = Posting(first + _LEG_POINTS, _POINTS, "rider:" + rider.hex(), owed_to(operator), points)
         return (paid, Posting(first + _LEG_CASH, _CASH, CASH_PAID, cash_of(operator), cash)) if cash else (paid,)
-    waived = fare.nominal - cash
+    waived = nominal - cash
     free = (Posting(first + _LEG_WAIVED, _WAIVED, FREE_RIDES, free_of(operator), waived),) if waived > 0 else ()
     return (Posting(first + _LEG_CASH, _CASH, CASH_PAID, cash_of(operator), cash), *free) if cash else free
+
+
+def _amounts(fare: Fare) -> tuple[int, int, int]:
+    return fare.nominal, fare.points, fare.cash

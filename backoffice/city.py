@@ -329,7 +329,7 @@ class City:
 
     def _announce(self, key: DeviceKey, batch: Batch, now_ms: int) -> None:
         """Write down the keys that the batch's accepted entries announce."""
-        for entry in keys.key_entries(batch.read):
+        for entry in keys.key_entries(batch):
             digest = hashlib.sha256(batch.entries[entry.seq - batch.first_seq]).digest()[:16]
             if not self.books.holds(batch.device, batch.epoch, entry.seq, digest):
                 continue  # another entry has this number: the books raised the alarm

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from ledger.batch import Batch
 from ledger.entry import Entry, Kind
 from ledger.seal import Algorithm, key_id
 
@@ -272,6 +273,7 @@ class DeviceBook(KeyBook, Protocol):
         ...
 
 
-def key_entries(read: Iterable[object]) -> Iterator[Entry]:
-    """The entries among ``read`` that announce a key."""
-    return (entry for entry in read if isinstance(entry, Entry) and entry.kind is Kind.KEY)
+def key_entries(batch: Batch) -> Iterator[Entry]:
+    """The entries of ``batch`` that announce a key. Hardly ever there is one, which the totals know."""
+    if any(kind == Kind.KEY for kind, *_ in batch.told.sums):
+        yield from (entry for entry in batch.read if isinstance(entry, Entry) and entry.kind is Kind.KEY)

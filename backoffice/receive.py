@@ -23,8 +23,7 @@ from typing import NamedTuple
 from backoffice import rows
 from ledger.batch import Batch
 from ledger.chain import follow, genesis
-from ledger.codec import decode
-from ledger.entry import VERSION, Entry
+from ledger.entry import VERSION
 from ledger.errors import MalformedEntry
 from ledger.strict import MAX
 
@@ -42,13 +41,6 @@ LATER = "later"  # of a newer version; held
 
 
 # --- one entry ----------------------------------------------------------------------------------------------------------------------------
-
-
-class Accepted(NamedTuple):
-    """An entry to be booked, and the digest of its bytes."""
-
-    entry: Entry
-    digest: bytes
 
 
 class SetAside(NamedTuple):
@@ -79,9 +71,13 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """A batch's entries by what becomes of them. ``codes``: what the receipt says of numbers that were set aside now or earlier."""
+    """A batch's entries by what becomes of them.
 
-    accepted: tuple[Accepted, ...]
+    ``accepted``: the numbers of those to be booked, and the digests of their bytes. ``codes``: what the receipt says of numbers that were
+    set aside now or earlier.
+    """
+
+    accepted: dict[int, bytes]
     rejected: tuple[SetAside, ...]
     conflicts: tuple[SetAside, ...]
     held: tuple[Held, ...]
@@ -101,15 +97,15 @@ def digest_of(data: bytes) -> bytes:
 
 def sort_out(batch: Batch, known: Mapping[int, Known]) -> Sorted:
     """What becomes of each entry of ``batch`` when ``known`` is stored already (numbers outside the batch do not matter)."""
-    accepted: list[Accepted] = []
+    accepted: dict[int, bytes] = {}
     rejected: list[SetAside] = []
     conflicts: list[SetAside] = []
     held: list[Held] = []
     codes: list[tuple[int, str]] = []
     duplicates = 0
-    sha256 = hashlib.sha256
-    for seq, data, read in zip(range(batch.first_seq, batch.last_seq + 1), batch.entries, batch.read, strict=True):
-        digest = sha256(data).digest()[:DIGEST_BYTES]
+    flaws, wrong = rows.flaws(batch), batch.told.wrong
+    for seq, data in enumerate(batch.entries, batch.first_seq):
+        digest = digest_of(data)
         there = known.get(seq)
         if there is not None:
             if there.digest == digest:
@@ -119,29 +115,24 @@ def sort_out(batch: Batch, known: Mapping[int, Known]) -> Sorted:
             else:
                 conflicts.append(SetAside(seq, digest, data, CONFLICT, "Other content is stored under this number; it stays."))
                 codes.append((seq, CONFLICT))
-        elif isinstance(read, Entry):
-            wrong = rows.flaw(read)
-            if wrong:
-                rejected.append(SetAside(seq, digest, data, IMPOSSIBLE, f"The entry {wrong}."))
-                codes.append((seq, IMPOSSIBLE))
+        elif (error := wrong.get(seq)) is not None:
+            if (version := version_of(data)) > VERSION:
+                held.append(Held(seq, digest, data, version))
+                codes.append((seq, LATER))
             else:
-                accepted.append(Accepted(read, digest))
-        elif (version := version_of(data)) > VERSION:
-            held.append(Held(seq, digest, data, version))
-            codes.append((seq, LATER))
+                rejected.append(SetAside(seq, digest, data, _code(error), f"The {error}."))
+                codes.append((seq, _code(error)))
+        elif (flaw := flaws.get(seq)) is not None:
+            rejected.append(SetAside(seq, digest, data, IMPOSSIBLE, f"The entry {flaw}."))
+            codes.append((seq, IMPOSSIBLE))
         else:
-            rejected.append(SetAside(seq, digest, data, _code(read), f"The {read}."))
-            codes.append((seq, _code(read)))
-    return Sorted(tuple(accepted), tuple(rejected), tuple(conflicts), tuple(held), duplicates, tuple(codes))
+            accepted[seq] = digest
+    return Sorted(accepted, tuple(rejected), tuple(conflicts), tuple(held), duplicates, tuple(codes))
 
 
-def readable(data: bytes, device: int, epoch: int, seq: int) -> Accepted | None:
-    """The held entry ``seq``, when this program can book it; None when it cannot yet."""
-    try:
-        entry = decode(data, device=device, epoch=epoch)
-    except MalformedEntry:
-        return None
-    return None if entry.seq != seq or rows.flaw(entry) else Accepted(entry, digest_of(data))
+def alone(device: int, epoch: int, seq: int, data: bytes) -> Batch:
+    """One entry as if it had been sent by itself: nobody knows the hash before it."""
+    return Batch(device, epoch, seq, UNKNOWN, (data,), 0)
 
 
 def version_of(data: bytes) -> int:

@@ -1,17 +1,21 @@
 """An entry as a row of the books, and back (pure).
 
-``ENTRY`` and ``POSTING`` name the columns in the tables' own order (``backoffice.schema``); rows are plain tuples in that order, because a
-quarter of a bus line's day passes here in a second.
+``ENTRY`` and ``POSTING`` name the columns in the tables' own order (``backoffice.schema``); rows are plain tuples in that order. A batch
+comes in columns (``ledger.columns``) and its rows are made of them directly: half of a bus line's day passes here in a second, and an
+object for each entry would cost more than all that is asked of it.
 
 ``flaw`` says which entries are right as a ledger's entries and yet cannot be rows: a NUL in a text, which no PostgreSQL text holds; a day
 or a clock after the year 9999, which no calendar has; an amount or a number of people that no ride has. They are set aside. Without these
 limits one absurd entry would make every later sum fail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
-from backoffice.book import Posting
+from backoffice.book import books, movements
+from ledger.batch import Batch
+from ledger.codec import Sheet
 from ledger.entry import Counters, Entry, Fare, Flags, Kind, Medium, Outcome, Place, Versions, When
 
 ENTRY = (
@@ -77,7 +81,29 @@ MOST = 2**31 - 1
 
 Row = tuple[Any, ...]
 
-_NO_PURSE = (None, None, None, None)
+_NOTHING = (repeat(None),) * 4
+_WITHOUT_MEDIUM = 13
+
+
+def flaws(batch: Batch) -> dict[int, str]:
+    """The flaw of each of the batch's entries that has one, by its number."""
+    if not any(map(_is_doubtful, batch.told.sheets.values())):
+        return {}
+    read = enumerate(batch.read, batch.first_seq)
+    return {seq: wrong for seq, entry in read if isinstance(entry, Entry) and (wrong := flaw(entry))}
+
+
+def _is_doubtful(sheet: Sheet) -> bool:
+    """Some of these entries may have a flaw. Asked of columns, because hardly ever one has."""
+    inner = sheet.circumstances
+    row, reason, utc_ms, clock = sheet.columns[6], sheet.columns[7], *sheet.columns[10:12]
+    texts = chain(*inner[:2], *inner[3:7], inner[16], row, reason)
+    return (
+        max(map(max, (*inner[8:13], *inner[17:19], clock))) > MOST
+        or max(inner[7]) > LAST_DAY
+        or max(utc_ms) > LAST_MS
+        or "\0" in "".join(texts)
+    )
 
 
 def flaw(entry: Entry) -> str:
@@ -93,25 +119,34 @@ def flaw(entry: Entry) -> str:
     return ""
 
 
-def entry_row(entry: Entry, digest: bytes, received_ms: int) -> Row:
-    """The row of an entry that has no flaw."""
-    when, place, fare, versions, medium = entry.when, entry.place, entry.fare, entry.versions, entry.medium
-    rider = granted = number = grant = before = after = None
-    if medium is not None:
-        rider, granted, number, grant = medium.rider, medium.granted, medium.grant_number, medium.grant
-        before, after = medium.before, medium.after
-    a0, b0, c0, w0 = (before.rega, before.regb, before.regc, before.wcnt) if before is not None else _NO_PURSE
-    a1, b1, c1, w1 = (after.rega, after.regb, after.regc, after.wcnt) if after is not None else _NO_PURSE
-    return (
-        entry.device,
-        entry.epoch,
-        entry.seq,
-        received_ms,
-        when.utc_ms,
-        when.mono_ms,
-        when.boot,
-        place.shift,
-        entry.ref,
+def entry_rows(batch: Batch, digests: Mapping[int, bytes], received_ms: int) -> list[Row]:
+    """The rows of those entries of ``batch`` whose numbers have a digest; they must be right, at their place and without flaw."""
+    found: list[Row] = []
+    for length, sheet in batch.told.sheets.items():
+        places = batch.told.places(length)
+        rows = _rows(sheet, batch, map(digests.get, places), received_ms)
+        found += rows if len(digests) == batch.count else [row for row, place in zip(rows, places, strict=True) if place in digests]
+    return found
+
+
+def _rows(sheet: Sheet, batch: Batch, digests: Iterator[bytes | None], received_ms: int) -> Iterator[Row]:
+    """A row for each entry of ``sheet``."""
+    _, seq, kind, flags, outcome, ref, tap_row, reason, boot, mono_ms, utc_ms, clock, _, *medium = sheet.columns
+    operator, vehicle, shift, route, trip, boarding, alighting, day, *inner = sheet.circumstances
+    nominal, points, cash, adults, children, table, scheme, operator_file, software, card_key, rider_key = inner
+    rider, granted, number, grant = medium[:4] or _NOTHING
+    a0, b0, c0, w0 = medium[4:8] or _NOTHING
+    a1, b1, c1, w1 = sheet.written or _NOTHING
+    return zip(
+        repeat(batch.device),
+        repeat(batch.epoch),
+        seq,
+        repeat(received_ms),
+        utc_ms,
+        mono_ms,
+        boot,
+        shift,
+        ref,
         granted,
         number,
         a0,
@@ -120,46 +155,62 @@ def entry_row(entry: Entry, digest: bytes, received_ms: int) -> Row:
         b1,
         w0,
         w1,
-        place.service_day,
-        fare.nominal,
-        fare.points,
-        fare.cash,
-        fare.adults,
-        fare.children,
-        versions.card_key,
-        versions.rider_key,
-        when.clock,
-        entry.kind,
-        entry.flags,
-        entry.outcome,
-        digest,
+        day,
+        nominal,
+        points,
+        cash,
+        adults,
+        children,
+        card_key,
+        rider_key,
+        clock,
+        kind,
+        flags,
+        outcome,
+        digests,
         rider,
         grant,
         c0,
         c1,
-        versions.table,
-        versions.scheme,
-        versions.operator,
-        versions.software,
-        place.operator,
-        place.vehicle,
-        place.route,
-        place.trip,
-        place.boarding,
-        place.alighting,
-        entry.row,
-        entry.reason,
+        table,
+        scheme,
+        operator_file,
+        software,
+        operator,
+        vehicle,
+        route,
+        trip,
+        boarding,
+        alighting,
+        tap_row,
+        reason,
+        strict=False,
     )
 
 
-def posting_row(entry: Entry, posting: Posting, at_ms: int) -> Row:
-    """The row of what ``entry`` books by itself."""
-    leg, kind, debit, credit, amount = posting
-    return (entry.device, entry.epoch, entry.seq, amount, at_ms, leg, entry.place.service_day, kind, debit, credit)
+def posting_rows(batch: Batch, accepted: Mapping[int, bytes], at_ms: int) -> list[Row]:
+    """The rows of what those entries of ``batch`` book by themselves whose numbers are ``accepted``."""
+    found: list[Row] = []
+    for length, sheet in batch.told.sheets.items():
+        if len(sheet.columns) <= _WITHOUT_MEDIUM:
+            continue  # nobody's points or fare
+        _, _, kinds, flags, outcomes = sheet.columns[:5]
+        operators, days, nominal, points, cash = (sheet.circumstances[at] for at in (0, 7, 8, 9, 10))
+        what = map(books, kinds, flags, outcomes)
+        each = zip(
+            batch.told.places(length), what, sheet.columns[13], operators, zip(nominal, points, cash, strict=True), days, strict=True
+        )
+        found += [
+            (batch.device, batch.epoch, seq, amount, at_ms, leg, day, kind, debit, credit)
+            for seq, is_booked, rider, operator, amounts, day in each
+            if is_booked and seq in accepted
+            for leg, kind, debit, credit, amount in movements(rider, operator, amounts)
+        ]
+    return found
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
-    """The entry that ``entry_row`` made a row of; columns as in ``ENTRY``."""
+    """The entry that ``entry_rows`` made a row of; columns as in ``ENTRY``."""
     device, epoch, seq, _, utc_ms, mono_ms, boot, shift, ref, granted, number = row[:11]
     a0, b0, a1, b1, w0, w1 = row[11:17]
     day, nominal, points, cash, adults, children, card_key, rider_key, clock, kind, flags, outcome = row[17:29]

@@ -16,7 +16,7 @@ digest.
 
 import hashlib
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, cast
@@ -51,10 +51,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from backoffice import receive, rows, schema
-from backoffice.book import postings_of
 from backoffice.city import BooksAway
 from backoffice.copying import Copying
-from backoffice.receive import Accepted, Answer, Known, Run, Sorted, Standing
+from backoffice.receive import Answer, Known, Run, Sorted, Standing
 from ledger.batch import Batch
 from ledger.chain import genesis
 from ledger.notes import Loss
@@ -207,20 +206,22 @@ class Store:
     def _release(self, connection: Connection, device: int, now_ms: int) -> int:
         held = schema.held
         asked = select(held.c.epoch, held.c.seq, held.c.data).where(held.c.device == device, held.c.released_ms.is_(None))
-        found = (receive.readable(data, device, epoch, seq) for epoch, seq, data in connection.execute(asked).all())
-        readable = [accepted for accepted in found if accepted is not None]
-        self._add(connection, readable, now_ms)
-        for accepted in readable:
-            entry = accepted.entry
-            here = and_(held.c.device == device, held.c.epoch == entry.epoch, held.c.seq == entry.seq)
-            connection.execute(update(held).where(here).values(released_ms=now_ms))
-        return len(readable)
+        readable = 0
+        for epoch, seq, data in connection.execute(asked).all():
+            one = receive.alone(device, epoch, seq, data)
+            found = receive.sort_out(one, {})
+            if found.accepted:
+                self._add(connection, one, found.accepted, now_ms)
+                here = and_(held.c.device == device, held.c.epoch == epoch, held.c.seq == seq)
+                connection.execute(update(held).where(here).values(released_ms=now_ms))
+                readable += 1
+        return readable
 
     def _receive(self, connection: Connection, message: "_Message", batch: Batch, before: Standing, received_ms: int) -> Answer:
         known = _known(connection, batch) if before.touches(batch.first_seq, batch.last_seq) else {}
         found = receive.sort_out(batch, known)
         after, breaks = receive.with_batch(before, batch)
-        self._add(connection, found.accepted, received_ms)
+        self._add(connection, batch, found.accepted, received_ms)
         with self._hands.together(connection):
             if not found.brings_nothing:
                 self._set_aside(connection, batch, found, received_ms)
@@ -231,11 +232,9 @@ class Store:
         counts = (len(found.accepted), found.duplicates, len(found.conflicts), len(found.rejected), len(found.held))
         return Answer(after.next_seq, after.head(batch.device, batch.epoch), after.holes, found.codes, *counts)
 
-    def _add(self, connection: Connection, accepted: Sequence[Accepted], received_ms: int) -> None:
-        entries = [rows.entry_row(entry, digest, received_ms) for entry, digest in accepted]
-        postings = [rows.posting_row(entry, posting, received_ms) for entry, _ in accepted for posting in postings_of(entry)]
-        self._hands.add(connection, schema.entry, entries)
-        self._hands.add(connection, schema.posting, postings)
+    def _add(self, connection: Connection, batch: Batch, accepted: Mapping[int, bytes], received_ms: int) -> None:
+        self._hands.add(connection, schema.entry, rows.entry_rows(batch, accepted, received_ms))
+        self._hands.add(connection, schema.posting, rows.posting_rows(batch, accepted, received_ms))
 
     def _set_aside(self, connection: Connection, batch: Batch, found: Sorted, received_ms: int) -> None:
         where = {"device": batch.device, "epoch": batch.epoch, "received_ms": received_ms}

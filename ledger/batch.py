@@ -78,7 +78,7 @@ class Batch:
     previous: bytes
     entries: tuple[bytes, ...]
     created_ms: int
-    _told: "_Told | None" = field(default=None, init=False, repr=False, compare=False)  # filled by unpack, which had to check them anyway
+    _told: "Told | None" = field(default=None, init=False, repr=False, compare=False)  # worked out once
 
     @property
     def read(self) -> tuple[Read, ...]:
@@ -86,9 +86,13 @@ class Batch:
         return self.told.read
 
     @property
-    def told(self) -> "_Told":
+    def told(self) -> "Told":
         """The same by columns."""
-        return self._told or _tell(self)
+        found = self._told
+        if found is None:
+            found = _tell(self)
+            object.__setattr__(self, "_told", found)
+        return found
 
     @property
     def count(self) -> int:
@@ -158,8 +162,11 @@ def unpack(payload: bytes) -> Batch:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What a batch's entries say, column by column; ``errors`` of those that say nothing. Entries are put together when somebody asks."""
+class Told:
+    """What a batch's entries say, column by column. Entries are put together when somebody asks.
+
+    ``sheets``: those that can be decoded, by their number of fields. ``errors``: why the others say nothing.
+    """
 
     device: int
     epoch: int
@@ -174,14 +181,23 @@ class _Told:
         found: dict[int, Iterable[Read]] = {length: sheet.entries(self.device, self.epoch) for length, sheet in self.sheets.items()}
         return tuple(map(_filed, self.table.in_order({0: self.errors, **found} if self.errors else found), count(self.first_seq)))
 
-    @property
+    @cached_property
+    def wrong(self) -> dict[int, MalformedEntry]:
+        """Why an entry says nothing, or says that it is another than the one whose place it has, by the place; of all others nothing."""
+        found = dict(zip(self.places(0), self.errors, strict=True)) if self.errors else {}
+        for length, sheet in self.sheets.items():
+            places = zip(self.places(length), sheet.columns[1], strict=True)
+            found |= {place: _misplaced(seq, place) for place, seq in places if seq != place}
+        return found
+
+    @cached_property
     def sums(self) -> tuple[tuple[int, ...], ...]:
         """Kind, count, nominal, points and cash of each kind that occurs, by kind."""
         fares: defaultdict[int, list[Sequence[int]]] = defaultdict(list)
         if self.errors:
             fares[UNREADABLE] = [_NO_FARE] * len(self.errors)
         for length, sheet in self.sheets.items():
-            for place, (seq, kind, *fare) in zip(self._places(length), sheet.sums, strict=True):
+            for place, (seq, kind, *fare) in zip(self.places(length), sheet.sums, strict=True):
                 if seq == place:
                     fares[kind].append(fare)
                 else:
@@ -190,12 +206,14 @@ class _Told:
             (kind, len(fares[kind]), *(min(sum(each), strict.MAX) for each in zip(*fares[kind], strict=True))) for kind in sorted(fares)
         )
 
-    def _places(self, length: int) -> list[int]:
-        """The numbers that belong to the entries of ``length`` fields."""
+    def places(self, length: int) -> Sequence[int]:
+        """The numbers that belong to the entries of ``length`` fields; 0: to those that cannot be decoded."""
+        if len(self.table.columns) == 1:
+            return range(self.first_seq, self.first_seq + len(self.table.lengths))
         return [place for place, each in enumerate(self.table.lengths, self.first_seq) if each == length]
 
 
-def _tell(batch: Batch) -> _Told:
+def _tell(batch: Batch) -> Told:
     """What the entries of a batch say that did not come as columns."""
     try:
         return _told(batch, codec.take_all_apart(batch.entries))
@@ -203,10 +221,10 @@ def _tell(batch: Batch) -> _Told:
         return _told(batch, *_take_apart(batch))
 
 
-def _told(batch: Batch, rows: Sequence[columns.Row], errors: tuple[MalformedEntry, ...] = ()) -> _Told:
+def _told(batch: Batch, rows: Sequence[columns.Row], errors: tuple[MalformedEntry, ...] = ()) -> Told:
     table = columns.table(rows)
     sheets = {length: codec.sheet(codec.typed(group)) for length, group in table.columns.items() if length}
-    return _Told(batch.device, batch.epoch, batch.first_seq, table, sheets, errors)
+    return Told(batch.device, batch.epoch, batch.first_seq, table, sheets, errors)
 
 
 def _take_apart(batch: Batch) -> tuple[list[columns.Row], tuple[MalformedEntry, ...]]:
@@ -224,14 +242,14 @@ def _take_apart(batch: Batch) -> tuple[list[columns.Row], tuple[MalformedEntry, 
     return rows, tuple(errors)
 
 
-def _believe(table: columns.Table, device: int, epoch: int, first: int) -> _Told:
+def _believe(table: columns.Table, device: int, epoch: int, first: int) -> Told:
     """What unfolded entries say; each must be what the sender took it for."""
     try:
         sheets = {length: codec.sheet(group) for length, group in table.columns.items() if length}
     except MalformedEntry as error:
         raise MalformedBatch("The batch has an entry among those that can be decoded that cannot.") from error
     broken = table.columns[0][0] if 0 in table.columns else ()
-    return _Told(device, epoch, first, table, sheets, tuple(_undecodable(data, device, epoch) for data in broken))
+    return Told(device, epoch, first, table, sheets, tuple(_undecodable(data, device, epoch) for data in broken))
 
 
 def _bytes(table: columns.Table) -> tuple[bytes, ...]:
@@ -251,9 +269,11 @@ def _undecodable(data: bytes, device: int, epoch: int) -> MalformedEntry:
 
 
 def _filed(entry: Read, place: int) -> Read:
-    if isinstance(entry, Entry) and entry.seq != place:
-        return MalformedEntry("seq", f"is {entry.seq} where entry {place} belongs")
-    return entry
+    return _misplaced(entry.seq, place) if isinstance(entry, Entry) and entry.seq != place else entry
+
+
+def _misplaced(seq: int, place: int) -> MalformedEntry:
+    return MalformedEntry("seq", f"is {seq} where entry {place} belongs")
 
 
 def _check_frame(batch: Batch) -> None:

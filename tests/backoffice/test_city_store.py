@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from backoffice import book, receive, rows, schema
 from backoffice.city import BooksAway
 from backoffice.copying import END, SIGNATURE, Copying
-from backoffice.receive import Answer
+from backoffice.receive import Answer, alone
 from backoffice.store import Store
 from ledger.batch import Batch
 from ledger.codec import decode, encode
@@ -368,17 +368,54 @@ entries = st.builds(
 @given(entry=entries)
 def test_an_entry_comes_back_from_its_row_as_it_was(entry: Entry) -> None:
     assert rows.flaw(entry) == ""
-    assert rows.entry_of(rows.entry_row(entry, b"digest", NOW)) == entry
+    assert [rows.entry_of(row) for row in rows_of(entry)] == [entry]
+
+
+@given(entry=entries)
+def test_an_entry_books_the_same_by_columns_as_by_itself(entry: Entry) -> None:
+    batch = alone(entry.device, entry.epoch, entry.seq, encode(entry))
+    booked = [(row[5], row[7], row[8], row[9], row[3]) for row in rows.posting_rows(batch, {entry.seq: b""}, NOW)]
+    assert booked == [tuple(posting) for posting in book.postings_of(entry)]
+
+
+FLAWED: dict[str, dict[str, Any]] = {
+    "a fare that no ride has": {"fare": Fare(nominal=2**31)},
+    "coins that no ride has": {"fare": Fare(cash=2**40)},
+    "a clock of no state": {"when": When(1, 1, 1, 2**31)},
+    "a time that no calendar has": {"when": When(1, 1, rows.LAST_MS + 1, 0)},
+    "a day that no calendar has": {"place": Place(service_day=rows.LAST_DAY + 1)},
+    "a NUL in its reason": {"reason": "\0"},
+    "a NUL in its trip": {"place": Place(trip="\0")},
+    "nothing": {},
+}
+
+
+@given(flaw=st.sampled_from(list(FLAWED)), others=st.lists(entries, max_size=3))
+def test_a_flaw_is_found_among_others_and_none_where_there_is_none(flaw: str, others: list[Entry]) -> None:
+    one = replace(Entry(Kind.BOOT, When(1, 1, 1, 0)), **FLAWED[flaw])
+    data = [encode(replace(each, device=0, epoch=0, seq=seq)) for seq, each in enumerate((*others, one), 1)]
+    found = rows.flaws(Batch(0, 0, 1, bytes(32), tuple(data), 0))
+    assert found == ({} if flaw == "nothing" else {len(data): rows.flaw(one)})
 
 
 @given(many=st.lists(entries, max_size=4))
 def test_a_copy_is_what_the_library_would_have_written(many: list[Entry]) -> None:
-    values = [rows.entry_row(entry, bytes(16), NOW) for entry in many]
+    values = [row for entry in many for row in rows_of(entry)]
+    shapes = [_shape(row) for row in values]
+    values.sort(key=lambda row: shapes.index(_shape(row)))
     widths = [8] * 15 + [4] * 11 + [2] * 3
     widths[15:17] = [4, 4]
     fields = [_field(value, width) for row in values for value, width in zip(row, [*widths, *[0] * 17], strict=True)]
     expected = b"".join((b"" if at % 46 else (46).to_bytes(2, "big")) + field for at, field in enumerate(fields))
     assert Copying(widths, range(9, 17), (34, 42), 46).pack(values) == SIGNATURE + expected + END
+
+
+def rows_of(entry: Entry) -> list[rows.Row]:
+    return rows.entry_rows(alone(entry.device, entry.epoch, entry.seq, encode(entry)), {entry.seq: bytes(16)}, NOW)
+
+
+def _shape(row: rows.Row) -> list[bool]:
+    return [value is None for value in row[9:17]]
 
 
 def _field(value: Any, width: int) -> bytes:

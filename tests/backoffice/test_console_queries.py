@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import Table, insert
 
 from backoffice import rows, schema
-from backoffice.book import PostingKind, concluded, owed_to, postings_of, purse
+from backoffice.book import Posting, PostingKind, concluded, owed_to, purse
 from backoffice.console.facts import Gaps, Missing, Sort, Waiting
 from backoffice.console_queries import ConsoleBooks
 from backoffice.health import Condition
+from backoffice.receive import alone
 from backoffice.store import Store
 from drivers.cards.purse import FULL, Counters
+from ledger.codec import encode
 from ledger.entry import Entry, Fare, Flags, Kind, Medium, Outcome, Place, When
 
 RIDER = bytes(range(8))
@@ -83,9 +85,16 @@ def an_entry(seq: int, kind: Kind = Kind.PAID, points: int = 100, spent: int = 0
 
 def book(store: Store, *entries: Entry) -> None:
     for entry in entries:
-        add(store, schema.entry, dict(zip(rows.ENTRY, rows.entry_row(entry, bytes(16), NOW), strict=True)))
-        for posting in postings_of(entry):
-            add(store, schema.posting, dict(zip(rows.POSTING, rows.posting_row(entry, posting, NOW), strict=True)))
+        batch = alone(entry.device, entry.epoch, entry.seq, encode(entry))
+        for row in rows.entry_rows(batch, {entry.seq: bytes(16)}, NOW):
+            add(store, schema.entry, dict(zip(rows.ENTRY, row, strict=True)))
+        for row in rows.posting_rows(batch, {entry.seq: bytes(16)}, NOW):
+            add(store, schema.posting, dict(zip(rows.POSTING, row, strict=True)))
+
+
+def conclude(store: Store, entry: Entry, posting: Posting) -> None:
+    place = {"device": entry.device, "epoch": entry.epoch, "seq": entry.seq, "service_day": entry.place.service_day, "at_ms": NOW}
+    add(store, schema.posting, place | posting._asdict())
 
 
 # --- vehicles and gaps ------------------------------------------------------------------------------------------------------------------
@@ -187,7 +196,7 @@ def test_a_debit_that_the_city_settled_is_booked_and_no_longer_unknown(store: St
     unknown = an_entry(1, Kind.UNKNOWN)
     book(store, unknown, an_entry(2, Kind.FREE, points=0, spent=100))
     for posting in concluded(unknown, 1):
-        add(store, schema.posting, dict(zip(rows.POSTING, rows.posting_row(unknown, posting, NOW), strict=True)))
+        conclude(store, unknown, posting)
     rider = books.rider(RIDER, 10)
     assert rider is not None
     assert [ride.settled for ride in rider.rides] == [False, True]
@@ -254,6 +263,6 @@ def test_a_debit_that_was_resolved_or_settled_is_not_unknown_in_its_month(store:
         replace(an_entry(4), fare=Fare()),
     )
     for posting in concluded(settled, 1):
-        add(store, schema.posting, dict(zip(rows.POSTING, rows.posting_row(settled, posting, NOW), strict=True)))
+        conclude(store, settled, posting)
     (minato,) = books.month(NOVEMBER)
     assert (minato.unknown, minato.points) == (0, 100)

@@ -31,7 +31,6 @@ from backoffice import schema
 from backoffice.store import Store, copy_of
 from drivers.signing import Ed25519Key
 from ledger.batch import Batch, pack, unpack
-from ledger.entry import Entry
 from ledger.seal import Content, key_id, seal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backoffice"))
@@ -119,7 +118,7 @@ def copy_rate(server: Server, load: Load) -> float:
     """Entries as the books have them, into a table with the books' indexes; nothing is asked, compared or booked."""
     database = new_books(server, load)
     ready = [
-        COPYING.pack([books_rows.entry_row(entry, bytes(16), NOW) for entry in batch.read if isinstance(entry, Entry)])
+        COPYING.pack(books_rows.entry_rows(batch, dict.fromkeys(range(batch.first_seq, batch.last_seq + 1), bytes(16)), NOW))
         for _, batch in load.sent
     ]
     with psycopg.connect(server.url(database)) as connection:

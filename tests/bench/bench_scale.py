@@ -24,7 +24,6 @@ from sqlalchemy import insert, literal_column
 
 from backoffice import rows as books_rows
 from backoffice import schema
-from backoffice.book import postings_of
 from backoffice.move import move
 from backoffice.store import Store
 from ledger.batch import pack, unpack
@@ -145,9 +144,14 @@ def load(url: str, rides: int, table: str) -> None:
 
 def uploads(rides: int, table: str) -> Iterator[list[books_rows.Row]]:
     """Rows as vehicles bring them: a batch of each in turn."""
-    entry = next(read for batch in batches(2, OF, OF, return_share=0) for read in batch.read if isinstance(read, Entry) and read.fare.cash)
-    template = books_rows.entry_row(entry, bytes(16), NOW)
-    postings = [books_rows.posting_row(entry, posting, NOW) for posting in postings_of(entry)]
+    batch, seq = next(
+        (batch, read.seq)
+        for batch in batches(2, OF, OF, return_share=0)
+        for read in batch.read
+        if isinstance(read, Entry) and read.fare.cash and read.fare.points
+    )
+    (template,) = books_rows.entry_rows(batch, {seq: bytes(16)}, NOW)
+    postings = books_rows.posting_rows(batch, {seq: bytes(16)}, NOW)
     chance = random.Random(rides)
     riders = [chance.randbytes(8) for _ in range(max(1, rides // RIDES_OF_A_RIDER))]
     vehicles = range(2, 2 * max(1, rides // A_VEHICLE) + 2, 2)
