@@ -37,6 +37,7 @@ CONTENTS = (
         "On the vehicle",
         {
             "validator": "run the tap validator",
+            "enrol": "come to the city by its one-time code",
             "courier": "carry the ledger to the city",
             "ledger": "verify, show or export a ledger; carry it by stick",
             "packages": "what the city sent; accept or reject what is held",

@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from drivers.signer import Algorithm
     from fares.scheme import Scheme
     from fares.table import FareTable, Trip
-    from firmware.config import Config, Rules
+    from firmware.config import CitySettings, Config, Rules, Unenrolled
     from firmware.desk import Desk, DeskVault
+    from firmware.enrolment import Enrolled
     from firmware.keyring import VaultKeyring
     from firmware.packages import Judge
     from firmware.simulation import Simulation, Wish
@@ -761,6 +762,111 @@ def _vault_signer(keys: VaultAddress) -> "Signer":
     return VaultSigner(vault, vault.device_public_key(), vault.device_algorithm)
 
 
+def enrol(seeker: "Unenrolled", code: str, output: Path) -> "Enrolled":
+    """Bring this terminal to its city, and write what the city gave into ``output``. Raises ``Failure``.
+
+    Run again after a power cut, or with the same code, it does what is left to do.
+    """
+    from firmware.enrolment import KnownKey, layer
+    from firmware.keyring import enrolling_file, settle
+    from ledger.beside import replace_file
+    from ledger.seal import key_id
+
+    uplink = _open_wire(seeker.city)
+    before = _enrolled_before(output)
+    try:
+        signer = _enrolling_signer(seeker.keys, before)
+        try:
+            enrolled = _ask_in(uplink, code, signer, seeker.city.url)
+        except KnownKey:
+            if isinstance(seeker.keys, TokenAddress):
+                raise
+            enrolling_file(seeker.keys.path).unlink(missing_ok=True)  # known to the city, by this enrolment or by one before
+            signer = _enrolling_signer(seeker.keys, b"")
+            enrolled = _ask_in(uplink, code, signer, seeker.city.url)
+        _expect_same_terminal(seeker, enrolled)
+        kid = key_id(signer.public)
+        replace_file(output, layer(enrolled, kid, seeker.city.url, str(seeker.city.authority or "")))
+        if isinstance(seeker.keys, FileAddress):
+            settle(seeker.keys.path, kid, lambda path: _vault_signer(FileAddress(path)))
+    except OSError as error:
+        raise Failure(f"{error.filename or output}: cannot be written ({error.strerror}); correct that and run the same again") from error
+    return enrolled
+
+
+def _enrolling_signer(keys: VaultAddress, before: bytes) -> "Signer":
+    """The key to be enrolled: a token's own, or one made here, which lies beside the key file until it is enrolled.
+
+    The key that was enrolled ``before`` (its id) is shown once more: whoever runs the command twice is told the same.
+    """
+    import secrets
+
+    from drivers.vault_file import VaultFileRefused, read_keys, write_keys
+    from firmware.keyring import enrolling_file, lay_whole
+    from ledger.seal import key_id
+
+    if isinstance(keys, TokenAddress):
+        return _vault_signer(keys)
+    beside, signer = enrolling_file(keys.path), _vault_signer(keys)
+    if before and not beside.exists() and key_id(signer.public) == before:
+        return signer
+    try:
+        present = read_keys(keys.path)
+        if not beside.exists() or present.for_terminal(b"") != read_keys(beside).for_terminal(b""):
+            lay_whole(beside, lambda path: write_keys(path, present.for_terminal(secrets.token_bytes(32))))
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+    return _vault_signer(FileAddress(beside))
+
+
+def _ask_in(uplink: "HttpUplink", code: str, signer: "Signer", url: str) -> "Enrolled":
+    from drivers.errors import VaultLost
+    from firmware.enrolment import DOOR, application, understood
+    from ledger.carrier import JSON, NoAnswer
+
+    try:
+        return understood(uplink.post(DOOR, application(code, signer), JSON, JSON), url)
+    except VaultLost as error:
+        raise Failure(f"{error}; plug the token in and run the same again") from error
+    except NoAnswer as error:
+        raise Failure(f"no answer from {error}; look at the network and the address and run the same again, the code stays good") from error
+
+
+def _enrolled_before(output: Path) -> bytes:
+    """The id of the key that was enrolled when ``output`` was written; empty when there is no such file yet."""
+    from firmware.enrolment import FIRST_LINE, key_in
+
+    try:
+        text = output.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise Failure(f"{output}: cannot be read ({error.strerror}); name another file with --output") from error
+    if not text.startswith(FIRST_LINE):
+        raise Failure(f"{output}: `kazashi enrol` did not write this file and does not replace it; name another one with --output")
+    return key_in(text)
+
+
+def _expect_same_terminal(seeker: "Unenrolled", enrolled: "Enrolled") -> None:
+    """The number that the city gives must be the one that is already on cards and in the ledger here, if there is one."""
+    from ledger.errors import LedgerError
+
+    told = f"the city gave the code for number {enrolled.device}, {enrolled.name}; nothing was changed here"
+    if seeker.number not in {None, enrolled.device}:
+        raise Failure(f"terminal.number: is {seeker.number}, and {told}. Correct it, or take that terminal's code")
+    if seeker.ledger is None or not seeker.ledger.exists():
+        return
+    try:
+        with open_ledger_to_send(seeker.ledger) as ledger:
+            device = ledger.device
+    except LedgerError as error:
+        raise Failure(str(error)) from error
+    if device != enrolled.device:
+        raise Failure(
+            f"{seeker.ledger}: is the ledger of terminal {device}, and {told}. Take that terminal's code, or move the ledger away"
+        )
+
+
 def make_next_key(config: "Config") -> str:
     """Make the vehicle's next device key and announce it in the ledger, which nobody else may have open; raises ``Failure``.
 
@@ -799,11 +905,14 @@ def make_next_key(config: "Config") -> str:
 
 def open_uplink(config: "Config") -> "HttpUplink":
     """The wire to the city; raises ``Failure``."""
+    if not config.city.url:
+        raise Failure("city.url: is missing; write the city's address, or carry batches by `kazashi ledger stick`")
+    return _open_wire(config.city)
+
+
+def _open_wire(city: "CitySettings") -> "HttpUplink":
     from ledger.uplink import BadAddress, Certificates, HttpUplink
 
-    city = config.city
-    if not city.url:
-        raise Failure("city.url: is missing; write the city's address, or carry batches by `kazashi ledger stick`")
     try:
         return HttpUplink(city.url, Certificates(city.authority, city.certificate, city.certificate_key))
     except BadAddress as error:

@@ -9,7 +9,7 @@ import base64
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import resources
 from pathlib import Path
@@ -110,8 +110,44 @@ class Config:
     city: CitySettings = CitySettings()
 
 
+@dataclass(frozen=True, slots=True)
+class Unenrolled:
+    """What a terminal knows before it has a city: its keys, the road there, its ledger's place, and its number if that is decided."""
+
+    keys: VaultAddress
+    city: CitySettings
+    ledger: Path | None
+    number: int | None
+
+
+def unenrolled(files: Sequence[Path], url: str | None = None, authority: Path | None = None) -> Unenrolled:
+    """The same files, read for enrolment; ``url`` and ``authority`` replace what they say. Raises ``Failure`` with every fault."""
+    root = Fields("", _merged(_layers(files)), [])
+    city = _road(root.inner("city"))
+    if url is not None or authority is not None:
+        city = replace(city, url=url or city.url, authority=authority.absolute() if authority else city.authority)
+    found = Unenrolled(
+        keys=_vault(root.inner("keys")),
+        city=city,
+        ledger=_optional(root.inner("ledger"), "file"),
+        number=root.inner("terminal").number("number", 0, least=0, most=MOST_TERMINAL) or None,
+    )
+    if not city.url:
+        raise Failure("city.url: is missing; say the city's address with --city")
+    if root.faults:
+        raise Failure("\n".join(f"{', '.join(map(str, files))}, {fault}" for fault in root.faults))
+    return found
+
+
 def load(files: Sequence[Path]) -> Config:
     """The Config of the shipped defaults and these files, later ones winning; raises ``Failure`` with every fault."""
+    try:
+        return _config(_merged(_layers(files)), ", ".join(str(file) for file in files))
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+
+
+def _layers(files: Sequence[Path]) -> list[_Tables]:
     shipped = resources.files("firmware") / "defaults.toml"
     layers = [_tables(shipped.read_text(encoding="utf-8"), "defaults.toml", Path())]
     for file in files:
@@ -122,10 +158,7 @@ def load(files: Sequence[Path]) -> Config:
             raise Failure(f"{file}: cannot be read ({why}); name a vehicle's configuration, such as examples/bus.toml") from error
         except UnicodeDecodeError:
             raise Failure(f"{file}: is not UTF-8; save it as UTF-8") from None
-    try:
-        return _config(_merged(layers), ", ".join(str(file) for file in files))
-    except Unusable as unusable:
-        raise Failure(str(unusable)) from unusable
+    return layers
 
 
 def _tables(text: str, name: str, folder: Path) -> _Tables:
@@ -236,7 +269,14 @@ def _reader(table: Fields) -> str:
 
 
 def _city(table: Fields) -> CitySettings:
-    settings = CitySettings(
+    settings = _road(table)
+    if settings.url and not table.has("keys"):
+        table.fault("keys", "is missing; without the city's keys no receipt can be believed. `kazashi enrol` writes them.")
+    return settings
+
+
+def _road(table: Fields) -> CitySettings:
+    return CitySettings(
         url=table.text("url", ""),
         authority=_optional(table, "ca"),
         certificate=_optional(table, "certificate"),
@@ -245,9 +285,6 @@ def _city(table: Fields) -> CitySettings:
         enrolled_key=_key_id(table),
         keep_days=table.number("keep_days", CitySettings().keep_days, least=LEAST_KEEP_DAYS, most=MOST_KEEP_DAYS),
     )
-    if settings.url and not table.has("keys"):
-        table.fault("keys", "is missing; without the city's keys no receipt can be believed. Copy them from what enrolment gave.")
-    return settings
 
 
 def _key_id(table: Fields) -> bytes:
