@@ -32,8 +32,12 @@ class NotMoved(Exception):
     """The books cannot be moved, or not be moved on; the message is one sentence."""
 
 
+Now = Callable[[], int]
+"""What time it is, Unix ms UTC."""
+
+
 def now_ms() -> int:
-    """Unix ms UTC by this machine's clock."""
+    """The time by this machine's clock, which is the city's unless another is given."""
     return time.time_ns() // 1_000_000
 
 
@@ -60,12 +64,12 @@ def open_books(settings: Settings) -> "Generator[CityBooks]":
 
 
 @contextmanager
-def open_city(settings: Settings, signers: "Sequence[Signer]") -> Generator[City]:
+def open_city(settings: Settings, signers: "Sequence[Signer]", now: Now = now_ms) -> Generator[City]:
     """The city's door, with the books behind it. ``signers``: the city's keys, the one in use first. Raises ``BooksAway``."""
     from drivers.signing import SignatureChecker
 
     with open_books(settings) as books:
-        yield City(books, signers, SignatureChecker(), now_ms, settings.pace)
+        yield City(books, signers, SignatureChecker(), now, settings.pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +105,19 @@ def office_of(settings: Settings) -> Office | None:
         raise Unusable([str(error)]) from error
 
 
-def console(settings: Settings, books: "CityBooks", store: "Store", office: Office) -> Any:
+def console(settings: Settings, books: "CityBooks", store: "Store", office: Office, now: Now = now_ms) -> Any:
     """The clerks' pages over the books: a router for the application."""
     from backoffice.console.pages import Desk, console_router
     from backoffice.console_queries import ConsoleBooks
 
     asked = ConsoleBooks(store, books)
     noted = logging.getLogger("kazashi.console").info
-    bill = _bills(settings, store)
-    desk = Desk(asked, office.clerks, office.secret, office.rider, now_ms, settings.zone, noted, settings.health, bill)
+    bill = _bills(settings, store, now)
+    desk = Desk(asked, office.clerks, office.secret, office.rider, now, settings.zone, noted, settings.health, bill)
     return console_router(desk)
 
 
-def _bills(settings: Settings, store: "Store") -> "Callable[[str, date, str], Bill | None]":
+def _bills(settings: Settings, store: "Store", now: Now) -> "Callable[[str, date, str], Bill | None]":
     from backoffice import billing
     from backoffice.bill import Month
     from backoffice.console.pages import Bill
@@ -123,7 +127,7 @@ def _bills(settings: Settings, store: "Store") -> "Callable[[str, date, str], Bi
     def made(operator: str, first: date, kind: str) -> Bill | None:
         month = Month(first.year, first.month)
         try:
-            content, told = billing.bill_file(store, settings, operator, month, kind=kind, now_ms=now_ms())
+            content, told = billing.bill_file(store, settings, operator, month, kind=kind, now_ms=now())
         except billing.CannotBill:
             return None
         return Bill(content, types[kind], f"請求書-{told.whose}-{month}.{kind}")
@@ -138,7 +142,7 @@ def bind(settings: Settings) -> socket:
     return server.bind(settings.listen.host, settings.listen.port)
 
 
-def serve(settings: Settings, signers: "Sequence[Signer]", door: socket, office: Office | None = None) -> bool:
+def serve(settings: Settings, signers: "Sequence[Signer]", door: socket, office: Office | None = None, now: Now = now_ms) -> bool:
     """Serve until told to stop; whether that is why it ended. ``office``: serve the clerks' pages too. Raises ``BooksAway``."""
     from backoffice import server
 
@@ -147,8 +151,8 @@ def serve(settings: Settings, signers: "Sequence[Signer]", door: socket, office:
         from backoffice.api import create_app
         from backoffice.registry import CityBooks
 
-        with open_store(settings) as store, open_city(settings, signers) as city:
-            pages = () if office is None else (console(settings, CityBooks(store), store, office),)
+        with open_store(settings) as store, open_city(settings, signers, now) as city:
+            pages = () if office is None else (console(settings, CityBooks(store), store, office, now),)
             yield create_app(city, settings.limits, pages)
 
     return server.serve(application, door, settings.listen.workers)

@@ -259,7 +259,7 @@ class CityChapter:
                 code = self._codes[bus.name] = keys.new_code(secrets.token_bytes)
                 books.add_device(bus.terminal, bus.name, operator, now_ms)
                 books.give_code(bus.terminal, keys.code_digest(code), now_ms, now_ms + _CODE_MS)
-        with office.open_city(self._settings, (self._city,)) as city:
+        with office.open_city(self._settings, (self._city,), lambda: now_ms) as city:
             city.offer(self._package())
         with office.open_store(self._settings) as store:
             for name, dealt in stage.cards.items():
