@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backoffice import schema
@@ -28,10 +28,15 @@ KEPT_CODES_MS = 7 * DAY_MS
 
 _TAPS = (Kind.OPEN, Kind.PAID, Kind.UNKNOWN, Kind.FREE, Kind.UNPRICED, Kind.REFUSED)
 _EPOCH_DAY = date(1970, 1, 1)
+_KEY = select(schema.device_key).where(schema.device_key.c.kid == bindparam("kid"))  # asked for every message, so it is built once
 
 
 class Database(Protocol):
     """Connections of the city's database (``backoffice.store``)."""
+
+    def asking(self) -> AbstractContextManager[Connection]:
+        """For one question."""
+        ...
 
     def reading(self) -> AbstractContextManager[Connection]:
         """For questions; sees one moment."""
@@ -60,9 +65,8 @@ class Registry:
 
     def find_key(self, kid: bytes) -> DeviceKey | None:
         """The key with this name."""
-        table = schema.device_key
-        with self._database.reading() as connection:
-            row = connection.execute(select(table).where(table.c.kid == kid)).one_or_none()
+        with self._database.asking() as connection:
+            row = connection.execute(_KEY, {"kid": kid}).one_or_none()
         return None if row is None else _key(row)
 
     def epochs(self, device: int) -> tuple[int, ...]:

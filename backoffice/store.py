@@ -136,6 +136,12 @@ class Store:
             yield connection
 
     @contextmanager
+    def asking(self) -> Generator[Connection]:
+        """A connection for one question. It opens no transaction, which would cost more than the question."""
+        with _told_when_away(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def writing(self) -> Generator[Connection]:
         """A connection in a transaction, which is committed at the end, or undone when an exception leaves it."""
         with _told_when_away(), self.engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
