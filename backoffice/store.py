@@ -328,8 +328,10 @@ def _known(connection: Connection, batch: Batch) -> dict[int, Known]:
     return {seq: Known(digest, code) for seq, digest, code in connection.execute(asked)}
 
 
-def _codes(found: Sequence[Sequence[Any]]) -> tuple[tuple[int, str], ...]:
-    return tuple(sorted({int(seq): str(code) for seq, code in found}.items()))
+def _codes(found: Sequence[Sequence[Any]], batch: Batch) -> tuple[tuple[int, str], ...]:
+    """What the receipt says of the entries of ``batch`` that were set aside; other content under their numbers is not its business."""
+    own = {seq: str(code) for seq, digest, code in found if digest == receive.digest_of(batch.entries[seq - batch.first_seq])}
+    return tuple(sorted(own.items()))
 
 
 def _among(table: Table, batch: Batch) -> ColumnElement[bool]:
@@ -413,7 +415,7 @@ class _Sqlite:
         known = connection.scalar(select(schema.batch.c.id).where(schema.batch.c.digest == digest)) is not None
         standing = _standing(connection, batch.device, batch.epoch)
         among = {"device": batch.device, "epoch": batch.epoch, "first": batch.first_seq, "last": batch.last_seq}
-        return _There(known, standing, _codes(connection.execute(text(_ASIDE), among).all()) if known else ())
+        return _There(known, standing, _codes(connection.execute(text(_ASIDE), among).all(), batch) if known else ())
 
     def together(self, connection: Connection) -> AbstractContextManager[object]:
         return nullcontext(connection)
@@ -471,7 +473,7 @@ class _Postgresql:
             known = raw.execute("SELECT FROM batch WHERE digest = %s", (digest,))
             found = raw.execute(self._standing, among)
             aside = raw.execute(self._aside, among)
-        return _There(known.rowcount > 0, _standing_of(found.fetchall(), batch.device, batch.epoch), _codes(aside.fetchall()))
+        return _There(known.rowcount > 0, _standing_of(found.fetchall(), batch.device, batch.epoch), _codes(aside.fetchall(), batch))
 
     def together(self, connection: Connection) -> AbstractContextManager[object]:
         return _raw(connection).pipeline()
@@ -497,8 +499,9 @@ _STANDING = (
     "LEFT JOIN island i ON i.device = l.device AND i.epoch = l.epoch WHERE l.device = :device AND l.epoch = :epoch"
 )
 _ASIDE = (
-    "SELECT seq, code FROM reject WHERE device = :device AND epoch = :epoch AND seq BETWEEN :first AND :last UNION ALL "
-    "SELECT seq, 'later' FROM held WHERE device = :device AND epoch = :epoch AND seq BETWEEN :first AND :last AND released_ms IS NULL"
+    "SELECT seq, digest, code FROM reject WHERE device = :device AND epoch = :epoch AND seq BETWEEN :first AND :last UNION ALL "
+    "SELECT seq, digest, 'later' FROM held "
+    "WHERE device = :device AND epoch = :epoch AND seq BETWEEN :first AND :last AND released_ms IS NULL"
 )
 
 # Built statement by statement these two would cost a tenth of a batch, every time.

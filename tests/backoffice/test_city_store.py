@@ -140,6 +140,17 @@ def test_other_content_under_one_number_is_an_alarm_and_never_overwrites(books: 
     assert all_of(books, schema.reject, "seq", "code", "data") == [(12, "conflict", bus.rewritten(12).entries[11])]
 
 
+def test_a_batch_sent_again_after_a_conflict_hears_of_its_own_entries_only(books: Store, vehicle: MakeVehicle) -> None:
+    bus = vehicle(count=20)
+    broken = bus.rewritten(9, b"broken")
+    assert send(books, broken.batch(1, 20)).rejects == ((9, "malformed"),)
+    assert send(books, bus.rewritten(12).batch(5, 14)).rejects == ((9, "conflict"), (12, "conflict"))
+    again = send(books, broken.batch(1, 20))
+    assert (again.replayed, again.rejects) == (True, ((9, "malformed"),))
+    other = send(books, bus.rewritten(12).batch(5, 14))
+    assert (other.replayed, other.rejects) == (True, ((9, "conflict"), (12, "conflict")))
+
+
 def test_a_conflict_is_one_alarm_however_often_it_is_sent(books: Store, vehicle: MakeVehicle) -> None:
     bus = vehicle()
     send(books, bus.batch(1, 20))
