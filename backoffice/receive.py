@@ -212,7 +212,7 @@ def with_batch(before: Standing, batch: Batch) -> tuple[Standing, tuple[int, ...
     hashes = tuple(accumulate(batch.entries, follow, initial=batch.previous))
     new = Run(batch.first_seq, batch.last_seq, batch.previous, hashes[-1])
     breaks = {seq for run in before.runs for seq, known in _places(run) if _disagree(known, _hash_before(seq, new.first, hashes))}
-    return _joined(before, new), tuple(sorted(breaks))
+    return _joined(before, new), tuple(sorted({min(seq, MAX) for seq in breaks}))  # behind the last number there is none to name
 
 
 def with_loss(before: Standing, first: int, last: int) -> Standing:

@@ -28,6 +28,7 @@ from ledger.batch import Batch
 from ledger.chain import genesis
 from ledger.codec import encode
 from ledger.entry import Entry, Fare, Kind, Place, When
+from ledger.strict import MAX
 
 MakeVehicle = Callable[..., Any]
 COUNT = 40
@@ -77,6 +78,13 @@ def test_a_report_of_a_loss_closes_holes_and_nothing_else(
     now = with_loss(now, unknown_end, 0)
     stored |= set(range(unknown_end, max(stored, default=0) + 1))
     assert (now.next_seq, now.holes) == missing_of(stored)
+
+
+def test_a_chain_that_breaks_behind_the_last_number_of_all_breaks_before_it(vehicle: MakeVehicle) -> None:
+    bus = vehicle(count=COUNT)
+    now, _ = with_batch(Standing(), replace(bus.batch(1, 2), first_seq=MAX - 1, previous=bytes(31) + b"1"))
+    _, breaks = with_batch(now, replace(bus.batch(3, 4), first_seq=MAX - 1, previous=bytes(31) + b"1"))
+    assert breaks == (MAX,)
 
 
 @given(sent=st.permutations([(1, 10), (11, 20), (15, 30), (31, COUNT)]), changed=st.integers(1, COUNT - 1))
