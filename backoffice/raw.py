@@ -12,7 +12,7 @@ from bisect import bisect_right
 from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from itertools import islice
 from typing import NamedTuple
@@ -194,8 +194,13 @@ def _shown(entry: Entry) -> Iterator[Counters]:
         return
     if entry.kind is not Kind.RESOLVED:
         yield medium.before
-    if medium.after is not None and (entry.kind is Kind.PAID or (entry.kind is Kind.RESOLVED and entry.outcome is Outcome.PAID)):
+    if medium.after is None:
+        return
+    if entry.kind is Kind.PAID:
         yield medium.after
+    elif entry.kind is Kind.RESOLVED and entry.outcome is Outcome.PAID:
+        # The register was seen so; its write counter is only what it would have been, and a torn write may not have counted.
+        yield replace(medium.after, wcnt=medium.before.wcnt)
 
 
 # --- which month --------------------------------------------------------------------------------------------------------------------------

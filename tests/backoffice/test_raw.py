@@ -293,6 +293,30 @@ def test_no_debit_is_booked_twice_whatever_image_was_restored(random: Random, as
         assert set(times.values()) <= {0, 1}
 
 
+def test_a_write_that_the_card_did_not_count_speaks_against_no_later_debit() -> None:
+    """The power went within the card: the register was stored and WCNT was not. What RESOLVED says WCNT would be was never seen."""
+    first = Counters(FULL, FULL, bytes(8), 20)
+    second = Counters(FULL - 100, FULL - 1, RegLog(1, 1000, 1).block(), 21)
+    third = Counters(FULL - 200, FULL - 2, RegLog(1, 2000, 1).block(), 21)
+    now, world = at("2026-11-10T09:00"), World(Random(5), 0)
+    one, other = Vehicle(1, "sanko", boot=1, booted_ms=now), Vehicle(2, "sanko", boot=1, booted_ms=now)
+
+    def card(before: Counters, after: Counters) -> Medium:
+        return Medium(bytes(8), 2000, 1, bytes(8), before, after)
+
+    unknown = world._append(one, Kind.UNKNOWN, now, card(first, second), Fare(100, 100, 0, 1, 0))
+    world._keep(one, replace(unknown, kind=Kind.RESOLVED, outcome=Outcome.PAID, ref=1, seq=2), now)
+    uncounted = replace(second, wcnt=20)
+    world._append(one, Kind.UNKNOWN, now, card(uncounted, third), Fare(100, 100, 0, 1, 0))
+    world._append(other, Kind.FREE, now + DAY, card(third, third), Fare(0, 0, 0, 1, 0))
+    world._send(one)
+    world.sent = [(now + HOUR, message) for _, message in world.sent]
+    told = len(world.sent)
+    world._send(other)
+    world.sent[told:] = [(now + 2 * DAY, message) for _, message in world.sent[told:]]
+    assert both_roads_agree(world, at("2027-02-20T00:00")) == 200
+
+
 def test_a_batch_that_comes_three_times_counts_once() -> None:
     world = World(Random(5), 60).live()
     once = raw.recompute(world.sent, "sanko", (2026, 11), RULES, at("2027-02-20T00:00"))
