@@ -4,6 +4,9 @@ A *life* is a ledger on the twin disk that is used, cut off in the middle of som
 Beside it, at any step, a *state* is drawn: the disk as it would be found if the power went now. In each of them the store's own code opens
 the ledger and must find exactly what was promised, or that plus the one thing that was under way.
 
+What the city has signed for is forgotten now and then, and in the end the ledger may have to begin a new epoch; both are cut off anywhere,
+too. Then nothing above the city's watermark may be missing, nothing may be there twice, and every open debit is in one epoch only.
+
 The same job on settings that are known to lose rows must find lost rows; otherwise it proves nothing.
 """
 
@@ -20,10 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from drivers.emulated.disk import Disk, DiskBeside, DiskVfs, PowerCut
-from ledger.chain import follow, genesis
+from ledger.chain import Head, follow, genesis
 from ledger.codec import encode
 from ledger.entry import Counters, Entry, Fare, Intent, Kind, Medium, Place, Versions, When
 from ledger.errors import LedgerError
+from ledger.receipt import Receipt
 from ledger.store import Settings, Store
 
 DEVICE, EPOCH = 7, 4711
@@ -48,19 +52,46 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Content:
+    """``cut``: how many of the oldest entries were forgotten, and the chain's hash there; ``signed``: how far the city has them.
+
+    What is still asked for outlives its entry: ``unknown`` debits by rider, and the number of the last ``boot``.
+    """
+
     entries: tuple[bytes, ...] = ()
     intents: dict[bytes, bytes] = field(default_factory=dict)
     grants: dict[bytes, bytes] = field(default_factory=dict)
+    cut: Head = field(default_factory=lambda: Head(0, genesis(DEVICE, EPOCH)))
+    signed: int = 0
+    unknown: tuple[bytes, ...] = ()
+    boot: int = 0
 
     @property
-    def size(self) -> tuple[int, int]:
-        return len(self.entries), len(self.intents)
+    def size(self) -> tuple[int, int, int, int]:
+        return len(self.entries), len(self.intents), self.cut.seq, self.signed
+
+    @property
+    def head(self) -> Head:
+        return self.at(self.cut.seq + len(self.entries))
+
+    def at(self, seq: int) -> Head:
+        """The chain after the entry ``seq``."""
+        hashed = self.cut.hash
+        for data in self.entries[: seq - self.cut.seq]:
+            hashed = follow(hashed, data)
+        return Head(seq, hashed)
 
     def plus(self, *entries: Entry) -> "Content":
-        numbered = tuple(
-            encode(replace(entry, device=DEVICE, epoch=EPOCH, seq=seq)) for seq, entry in enumerate(entries, len(self.entries) + 1)
+        first = self.cut.seq + len(self.entries) + 1
+        numbered = [replace(entry, device=DEVICE, epoch=EPOCH, seq=seq) for seq, entry in enumerate(entries, first)]
+        unknown = tuple(encode(entry) for entry in numbered if entry.kind is Kind.UNKNOWN)
+        boot = max((entry.seq for entry in numbered if entry.kind is Kind.BOOT), default=self.boot)
+        return replace(
+            self, entries=self.entries + tuple(map(encode, numbered)), unknown=tuple(sorted((*self.unknown, *unknown))), boot=boot
         )
-        return replace(self, entries=self.entries + numbered)
+
+    def without(self, seq: int) -> "Content":
+        """Everything up to the entry ``seq`` is forgotten."""
+        return replace(self, entries=self.entries[seq - self.cut.seq :], cut=self.at(seq))
 
     def intending(self, rider: bytes, intent: Intent | None) -> "Content":
         others = {other: data for other, data in self.intents.items() if other != rider}
@@ -72,12 +103,20 @@ def content_of(store: Store, grants: dict[bytes, bytes]) -> Content:
     intents = {intent.entry.medium.rider: encode(intent.entry) for intent in store.intents() if intent.entry.medium}
     known = {rider: digest for rider, digest in grants.items() if store.knows_grant(rider, digest)}
     entries = tuple(encode(entry) for entry in store.after(0, 10_000))
-    head = genesis(DEVICE, EPOCH)
-    for data in entries:
-        head = follow(head, data)
-    if (store.head().seq, store.head().hash) != (len(entries), head):
+    unknown = [encode(entry) for number in range(1, 7) for entry in store.unknown_of(number.to_bytes(8, "big"))]
+    signed, boot = store.acknowledged(), store.last(Kind.BOOT)
+    found = Content(
+        entries,
+        intents,
+        known,
+        store._cut or Head(0, genesis(DEVICE, EPOCH)),
+        signed.head.seq if signed else 0,
+        tuple(sorted(unknown)),
+        boot.seq if boot else 0,
+    )
+    if store.head() != found.head:
         raise Lost("the head is not the chain's")
-    return Content(entries, intents, known)
+    return found
 
 
 def a_ride(rider: int, kind: Kind = Kind.PAID) -> Entry:
@@ -183,7 +222,10 @@ class Life:
 
     def act(self, random: Random) -> None:
         number = random.randint(1, 6)
-        choices = (self.tap, self.tap, self.tap, self.note, self.begin, self.give_up, self.trip_end, self.pause, self.restart)
+        choices = (
+            *(self.tap, self.tap, self.tap, self.note, self.begin, self.give_up, self.trip_end, self.pause, self.restart),
+            *(self.start, self.letter, self.forget),
+        )
         random.choice(choices)(number)
 
     def tap(self, number: int) -> None:
@@ -209,6 +251,23 @@ class Life:
     def trip_end(self, _: int) -> None:
         unknown = [replace(a_ride(int.from_bytes(rider, "big")), kind=Kind.UNKNOWN) for rider in sorted(self.promised.intents)]
         self.do(lambda store: store.expire_intents(WHEN), replace(self.promised, intents={}).plus(*unknown))
+
+    def start(self, _: int) -> None:
+        boot = replace(a_ride(1), kind=Kind.BOOT, medium=None)
+        self.do(lambda store: store.append(boot), self.promised.plus(boot))
+
+    def letter(self, number: int) -> None:
+        """The city signs for some more entries."""
+        now = self.promised
+        upto = now.at(min(now.head.seq, max(now.signed, now.cut.seq) + number))
+        receipt = Receipt(DEVICE, EPOCH, upto.seq + 1, upto.hash, issued_ms=upto.seq)
+        self.do(lambda store: store.acknowledge(receipt), replace(now, signed=max(now.signed, upto.seq)))
+
+    def forget(self, _: int) -> None:
+        """The oldest entries are older than the keeping time; never one that the city has not, nor the last, nor one remembered outside."""
+        now = self.promised
+        most = min(now.signed, now.head.seq - 1, self.store._remembered.head.seq)
+        self.do(lambda store: store.forget(WHEN.utc_ms + 1), now.without(most) if most > now.cut.seq else now)
 
     def pause(self, _: int) -> None:
         self.do(Store.checkpoint, self.promised)
@@ -368,6 +427,22 @@ class Vehicle(RuleBasedStateMachine):
     @rule()
     def nobody_for_five_seconds(self) -> None:
         self.life.pause(0)
+
+    @rule(entries=st.integers(1, 20))
+    def the_city_signs(self, entries: int) -> None:
+        self.life.letter(entries)
+
+    @rule()
+    def the_terminal_starts(self) -> None:
+        self.life.start(0)
+
+    @rule(step=steps, number=seeds)
+    def power_goes_while_old_entries_are_forgotten(self, step: int, number: int) -> None:
+        self.cut_inside(self.life.forget, 0, step, number)
+
+    @rule(entries=st.integers(1, 20), step=steps, number=seeds)
+    def power_goes_while_a_receipt_is_taken_in(self, entries: int, step: int, number: int) -> None:
+        self.cut_inside(self.life.letter, entries, step, number)
 
     @rule(number=seeds)
     def power_goes_between_taps(self, number: int) -> None:
