@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import date
     from zoneinfo import ZoneInfo
 
-    from drivers.devices.clock import Clock, Instant
+    from drivers.devices.clock import Clock
     from drivers.devices.display_pygame import Painter
     from drivers.emulated.air import Air
     from drivers.emulated.pn532_pty import Pn532Pty
@@ -51,10 +51,11 @@ if TYPE_CHECKING:
     from firmware.enrolment import Enrolled
     from firmware.keyring import VaultKeyring
     from firmware.packages import Judge
+    from firmware.rulebook import PackagedRules
     from firmware.simulation import Simulation, Wish
     from ledger.carrier import Carrier, Keyring, Wire
     from ledger.courier import Pace
-    from ledger.entry import Entry, Place, Versions
+    from ledger.entry import Entry
     from ledger.package import Package, PackageKind
     from ledger.receipts import LetterboxBeside
     from ledger.seal import Signer
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from validator.journey import Tariff
     from validator.lists import DenyList
     from validator.messages import Presenter
+    from validator.rulebook import InForce
     from validator.station import Station
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -606,14 +608,14 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
     import secrets
 
     from drivers.devices.clock_system import SystemClock
-    from ledger.entry import Kind, Versions
+    from ledger.entry import Kind
     from validator.station import Equipment, Station, Terms
     from validator.trip import resume
 
     vault = open_vault(config.keys)
-    sent = _enter_packages(config)
-    tariff = open_tariff(config.rules, sent)
-    denied = _denied(config, sent, vault.rider_key_version)
+    rulebook = _open_rulebook(config, vault.rider_key_version)
+    rules = _rules_by_now(rulebook)
+    tariff, versions = rules.tariff, rules.versions
     keypad = open_keypad(config.keypad_device, config.keypad_mapping) if config.keypad_device and config.keypad_mapping else NoKeypad()
     with ExitStack() as undo:
         undo.callback(vault.close)
@@ -630,21 +632,15 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
             keypad=keypad,
             clock=SystemClock(started.when.boot + 1 if started else 1),
             random=secrets.token_bytes,
-            blocked=denied.blocks,
+            blocked=rules.blocked,
             letterbox=open_letterbox(config) if config.city_keys else None,
             parts=partial(_parts_of, presenter),
+            rulebook=rulebook,
         )
-        versions = Versions(
-            table=tariff.table.digest,
-            scheme=tariff.scheme.digest,
-            operator=tariff.operator.digest,
-            software=VERSION,
-            rider_key=vault.rider_key_version,
-        )
-        duty = resume(tariff.operator.id, config.vehicle, trips_of(tariff.table, config.routes), ledger.last)
+        duty = resume(tariff.operator.id, config.vehicle, rules.trips, ledger.last)
         station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions, config.city.keep_days), duty)
         station.open_shift()
-        _write_alarms(config, ledger, equipment.clock, station.duty.place(), versions)
+        station.note_alarms()
         yield station
         station.close_shift(Kind.POWER_LOSS)
 
@@ -942,7 +938,7 @@ def open_courier(config: "Config", uplink: "Wire | None" = None, pace: "Pace | N
         clock=clock,
         draw=random.SystemRandom().random,
         free_bytes=BesideDatabase(config.ledger).free_bytes,
-        down=Down(wire, letterbox.city.package, lambda: _today(clock.now(), config.zone)),
+        down=Down(wire, letterbox.city.package, lambda: _today(clock, config.zone)),
     )
     try:
         letterbox.lock()
@@ -956,12 +952,13 @@ def open_courier(config: "Config", uplink: "Wire | None" = None, pace: "Pace | N
         letterbox.unlock()
 
 
-def _today(now: "Instant", zone: "ZoneInfo") -> "date | None":
+def _today(clock: "Clock", zone: "ZoneInfo") -> "date | None":
     """The day by the calendar; None while the clock is unset."""
     from datetime import datetime
 
     from drivers.devices.clock import ClockState
 
+    now = clock.now()
     return None if now.state is ClockState.UNSET else datetime.fromtimestamp(now.utc_ms / 1000, zone).date()
 
 
@@ -989,39 +986,53 @@ def packages_of(config: "Config") -> Path:
 
 def open_judge(config: "Config") -> "Judge":
     """By what this terminal judges packages; raises ``Failure``."""
-    from datetime import datetime
+    with closing(open_vault(config.keys)) as vault:
+        return _judge(config, vault.rider_key_version)
 
-    from drivers.devices.clock import ClockState
+
+def _judge(config: "Config", rider_key: int) -> "Judge":
     from drivers.devices.clock_system import SystemClock
     from drivers.signing import SignatureChecker
-    from fares import operator
     from fares.faults import Unusable
     from fares.table import FareTable
     from firmware.packages import CityKey, Judge
-
-    try:
-        with closing(open_vault(config.keys)) as vault:
-            rider_key = vault.rider_key_version
-        rules = operator.load(config.rules.operator)
-    except Unusable as error:
-        raise Failure(str(error)) from error
 
     def table() -> "FareTable | None":
         with suppress(Unusable):  # one that cannot be opened is no measure for another
             return FareTable.open(config.rules.table)
         return None
 
-    now = SystemClock(1).now()
-    day = rules.service_day(datetime.fromtimestamp(now.utc_ms / 1000, config.zone))
     return Judge(
         keys=tuple(CityKey(algorithm, public) for algorithm, public in config.city_keys),
         checker=SignatureChecker(),
-        today=None if now.state is ClockState.UNSET else day,
+        today=_service_day(config)(),
         rider_key=rider_key,
         table=table,
         denied=lambda: open_deny_list(config.rules.deny_list, rider_key),
-        recent=lambda: _recent_riders(config.ledger, now.utc_ms),
+        recent=lambda: _recent_riders(config.ledger, SystemClock(1).now().utc_ms),
+        routes=config.routes,
     )
+
+
+def _service_day(config: "Config") -> "Callable[[], date | None]":
+    """Today by the operator's rules; None while the clock is unset. Raises ``Failure``."""
+    from datetime import datetime
+
+    from drivers.devices.clock import ClockState
+    from drivers.devices.clock_system import SystemClock
+    from fares import operator
+    from fares.faults import Unusable
+
+    try:
+        rules = operator.load(config.rules.operator)
+    except Unusable as error:
+        raise Failure(str(error)) from error
+
+    def today() -> "date | None":
+        now = SystemClock(1).now()
+        return None if now.state is ClockState.UNSET else rules.service_day(datetime.fromtimestamp(now.utc_ms / 1000, config.zone))
+
+    return today
 
 
 def _recent_riders(ledger: Path, now_ms: int) -> set[bytes]:
@@ -1040,19 +1051,62 @@ def _recent_riders(ledger: Path, now_ms: int) -> set[bytes]:
     return {entry.medium.rider for entry in entries if entry.medium and (entry.when.utc_ms >= since_ms or not entry.when.clock)}
 
 
-def _enter_packages(config: "Config") -> "dict[PackageKind, Package]":
+def _open_rulebook(config: "Config", rider_key: int) -> "PackagedRules":
+    """Where a station's rules come from; raises ``Failure``."""
+    from firmware.rulebook import PackagedRules
+
+    return PackagedRules(
+        folder=packages_of(config),
+        parcels=open_letterbox(config),
+        judge=lambda: _judge(config, rider_key),
+        today=_service_day(config),
+        build=lambda sent: _rules_with(config, sent, rider_key),
+    )
+
+
+def _sent_by_now(rulebook: "PackagedRules") -> "dict[PackageKind, Package]":
     """What the city sent and is in force from now on. A disk that fails here must not keep a bus from starting."""
     import logging
 
-    from firmware.packages import enter
-
-    if not packages_of(config).is_dir():
-        return {}
     try:
-        return enter(packages_of(config), open_judge(config))
+        rulebook.judge_all()
+        if not rulebook.folder.is_dir():
+            return {}
+        sent = rulebook.enter(rulebook.judge())
+        rulebook.judge_all()  # what waited for those
     except OSError as error:
         logging.getLogger(__name__).warning("packages cannot be used (%s); the configuration's files are in force", error.strerror)
         return {}
+    return sent
+
+
+def _rules_by_now(rulebook: "PackagedRules") -> "InForce":
+    """The rules at a start: with what the city sent, or without it when that cannot be used. Raises ``Failure``."""
+    import logging
+
+    sent = _sent_by_now(rulebook)
+    try:
+        return rulebook.build(sent)
+    except Failure as failure:
+        if not sent:
+            raise
+        logging.getLogger(__name__).warning("%s; the configuration's files are in force", failure)
+        return rulebook.build({})
+
+
+def _rules_with(config: "Config", sent: "Mapping[PackageKind, Package]", rider_key: int) -> "InForce":
+    from ledger.entry import Versions
+    from validator.rulebook import InForce
+
+    tariff = open_tariff(config.rules, sent)
+    versions = Versions(
+        table=tariff.table.digest,
+        scheme=tariff.scheme.digest,
+        operator=tariff.operator.digest,
+        software=VERSION,
+        rider_key=rider_key,
+    )
+    return InForce(tariff, versions, _denied(config, sent, rider_key).blocks, trips_of(tariff.table, config.routes))
 
 
 def _denied(config: "Config", sent: "Mapping[PackageKind, Package]", rider_key: int) -> "DenyList":
@@ -1061,20 +1115,6 @@ def _denied(config: "Config", sent: "Mapping[PackageKind, Package]", rider_key: 
 
     found = sent.get(PackageKind.DENY_LIST)  # it was parsed when it came into force
     return parse(found.file.decode(), str(found), rider_key) if found else open_deny_list(config.rules.deny_list, rider_key)
-
-
-def _write_alarms(config: "Config", ledger: "Store", clock: "Clock", place: "Place", versions: "Versions") -> None:
-    """What is wrong with packages goes into the ledger, where the city sees it; without room it waits for the next start."""
-    from firmware.packages import alarms
-    from ledger.entry import Entry, Kind, When
-    from ledger.errors import Full, NotStored
-
-    now = clock.now()
-    when = When(now.boot, now.mono_ms, now.utc_ms, int(now.state))
-    with suppress(Full, NotStored):
-        for alarm in alarms(packages_of(config)):
-            ledger.append(Entry(kind=Kind.ALARM, when=when, place=place, versions=versions, reason=alarm.reason))
-            alarm.forget()
 
 
 def make_city_key(path: Path) -> None:

@@ -14,12 +14,12 @@ the one here? Does its file parse, and is it in force when it says? Is the chang
 and the old stays in force: nothing that is refused or held touches it. A person's word ends the waiting of what is held: a clerk signs it
 again as released (``kazashi publish release``), or somebody at the terminal says ``kazashi packages accept``.
 
-``enter`` is called when a station starts, between two shifts, so a trip is priced by one table from its first stop to its last: what is due
-becomes current, in two steps either of which the power may cut. First current is copied to previous, then next is renamed to current. At
-any moment one whole file is current.
+``enter`` is called when a station starts and between two trips (``validator.rulebook``), so a trip is priced by one table from its first
+stop to its last: what is due becomes current, in two steps either of which the power may cut. First current is copied to previous, then
+next is renamed to current. At any moment one whole file is current.
 
 Only the station writes the ledger. What it must know of (a half table, a bad signature, something held) is therefore left beside as an
-alarm, which the next start takes in and then removes.
+alarm, which the station takes in, at its start or between two trips, and then removes.
 """
 
 import hashlib
@@ -43,6 +43,7 @@ from ledger.errors import MalformedSeal
 from ledger.package import MalformedPackage, Package, PackageKind
 from validator import bounds, feedback, lists
 from validator.lists import NOBODY, DenyList
+from validator.rulebook import Noted
 
 CURRENT, PREVIOUS, NEXT, HELD, WHY, ALARMS = "current", "previous", "next", "held", "held.why", "alarms"
 MOST_DAYS_AHEAD = 400
@@ -61,7 +62,7 @@ class Alarm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """It will be in force, from its day on, at the next start of the station."""
+    """It will be in force, from its day on, when next no trip is open."""
 
     package: Package
 
@@ -98,7 +99,8 @@ class Judge:
     """By what a terminal judges packages.
 
     ``today``: the service day, None while the clock is unset. ``rider_key``: the version a deny list must be made with. ``table``: the fare
-    table in force when no package is. ``denied``: likewise the deny list. ``recent``: who rode here in the last days.
+    table in force when no package is. ``denied``: likewise the deny list. ``recent``: who rode here in the last days. ``routes``: which
+    this vehicle drives; a table without one of them is of no use here.
     """
 
     keys: Sequence[CityKey]
@@ -108,6 +110,7 @@ class Judge:
     table: Callable[[], FareTable | None] = lambda: None
     denied: Callable[[], DenyList] = lambda: NOBODY
     recent: Callable[[], AbstractSet[bytes]] = frozenset
+    routes: Sequence[str] = ()
 
 
 class _Doubtful(Exception):
@@ -189,7 +192,7 @@ def _judged(place: Path, found: Package, judge: Judge) -> list[str]:
             f"{found.kind} {found.version} is valid from {found.valid_from}, more than {MOST_DAYS_AHEAD} days from now.", Alarm.UNUSABLE
         )
     try:
-        new = parsed(found, judge.rider_key)
+        new = _usable(found, judge)
     except Unusable as unusable:
         raise _Doubtful(f"The file of {found.kind} {found.version} cannot be used: {unusable.faults[0]}", Alarm.UNUSABLE) from unusable
     have = _latest(place, judge)
@@ -210,6 +213,26 @@ def _list_before(have: Package | None, judge: Judge) -> DenyList:
         old = parsed(have, judge.rider_key)
         return old if isinstance(old, DenyList) else NOBODY
     return NOBODY
+
+
+def _usable(found: Package, judge: Judge) -> object:
+    """What the file says, when this terminal can work with it; ``Unusable`` when not."""
+    new = parsed(found, judge.rider_key)
+    if isinstance(new, FareTable):
+        lacking = [route for route in judge.routes if not new.has_route(route)]
+        if lacking:
+            raise Unusable([f"it has no route '{lacking[0]}', which this vehicle drives; compile the feed that has it."])
+    return new
+
+
+def must_wait(folder: Path, sealed: bytes, judge: Judge) -> bool:
+    """Whether a package of its kind is still to come into force before this one, whose place it would take."""
+    try:
+        found = _opened(sealed, judge)
+    except _Doubtful:
+        return False
+    following = read(folder / found.kind / NEXT, judge)
+    return following is not None and following.version < found.version and following.valid_from < found.valid_from
 
 
 def parsed(found: Package, rider_key: int) -> object:
@@ -327,7 +350,7 @@ def _sound(path: Path, judge: Judge) -> Package | None:
     if found is None:
         return None
     try:
-        parsed(found, judge.rider_key)
+        _usable(found, judge)
     except Unusable:
         return None
     return found
@@ -356,14 +379,6 @@ def _latest(place: Path, judge: Judge) -> Package | None:
 
 
 # ── alarms ──
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """An alarm that waits to be written into the ledger: the ``reason`` of its entry. Call ``forget`` when that is durable."""
-
-    reason: str
-    forget: Callable[[], None]
 
 
 def alarms(folder: Path) -> list[Noted]:

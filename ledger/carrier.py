@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 BATCHES, HEARTBEATS, LOSSES, PACKAGES = "/v1/batches", "/v1/heartbeats", "/v1/losses", "/v1/packages"
 MEDIA_TYPE, JSON = "application/cose", "application/json"
 _LEAST_PATIENCE_S = 30.0
+_LATER = frozenset({408, 429, 500, 502, 503, 504})
 _TOLD_CHARACTERS = 200
 
 
@@ -229,6 +230,7 @@ class Carrier:
             Do.ASK: self._ask,
             Do.FETCH: self._fetch,
             Do.LAY_PACKAGE: self._lay_package,
+            Do.OVERLOOK: self._pass_over,
             Do.PUT_OFF: self._put_off,
             Do.PAUSE: self._pause,
             Do.REST: lambda: self._wait(self._pace.rest_s),
@@ -484,7 +486,8 @@ class Carrier:
         if len(had) != len(self._memory.packages):
             self._remember(replace(self._memory, packages=had))
         wanted = [offer for offer in worth if offer.digest not in had]
-        self._offers = tuple(offer for offer in wanted if offer.size <= self._pace.small or not self._bad_network)
+        small_first = sorted(wanted, key=lambda offer: offer.size)
+        self._offers = tuple(offer for offer in small_first if offer.size <= self._pace.small or not self._bad_network)
         if len(self._offers) < len(wanted):
             log.info("%d packages are too large for this network; they are asked for again later", len(wanted) - len(self._offers))
             self._ask_at_ns = now_ns + _ns(spread_s(self._pace.ask_again_s, draw))
@@ -495,19 +498,23 @@ class Carrier:
         if down is None or not self._offers:
             return Event.NOT_GIVEN
         offer, *_ = self._offers
+        patience_s = _LEAST_PATIENCE_S + offer.size / self._pace.slowest
         try:
-            patience_s = _LEAST_PATIENCE_S + offer.size / self._pace.slowest
             answer = down.link.get(f"{PACKAGES}/{offer.digest.hex()}", MEDIA_TYPE, offer.size, patience_s)
-            if meaning(answer) is not Event.RECEIPT:
-                log.info("%s %d was not given: %s: %s", offer.kind, offer.version, answer.status, answer.detail or "no reason given")
-                return Event.NOT_GIVEN
+        except NoAnswer as error:
+            log.info("%s %d did not come: %s", offer.kind, offer.version, error)
+            return Event.NOT_GIVEN
+        if answer.status in _LATER:
+            log.info("%s %d was not given: %s: %s", offer.kind, offer.version, answer.status, answer.detail or "no reason given")
+            return Event.NOT_GIVEN
+        try:
             found = down.believe(answer.body)
-        except (NoAnswer, LedgerError) as error:
-            log.warning("%s %d did not come: %s", offer.kind, offer.version, error)
-            return Event.NOT_GIVEN
+        except LedgerError as error:
+            log.warning("%s %d is passed over, status %d: %s", offer.kind, offer.version, answer.status, answer.detail or error)
+            return Event.NO_GOOD
         if (found.kind, found.digest) != (offer.kind, offer.digest):
-            log.warning("%s %d is not what was asked for", offer.kind, offer.version)
-            return Event.NOT_GIVEN
+            log.warning("%s %d is passed over: what came is another package", offer.kind, offer.version)
+            return Event.NO_GOOD
         self._package = answer.body, offer
         return Event.PACKAGE
 
@@ -515,7 +522,7 @@ class Carrier:
         if self._package is None:
             return
         (sealed, offer), self._package = self._package, None
-        self._offers = tuple(other for other in self._offers if other is not offer)
+        self._pass_over()
         try:
             self.equipment.letterbox.lay_package(sealed, offer)
         except OSError as error:
@@ -523,6 +530,10 @@ class Carrier:
             return
         log.info("%s %d lies beside the ledger for the station", offer.kind, offer.version)
         self._remember(replace(self._memory, packages=(*self._memory.packages, offer.digest)))
+
+    def _pass_over(self) -> None:
+        """The first offer was taken, or is no good."""
+        self._offers = self._offers[1:]
 
     def _put_off(self) -> None:
         self._offers = ()

@@ -28,7 +28,8 @@ Rules that look like choices, and their reasons
     * While a key is exchanged the city accepts one of two, and which one depends on how far its books are, which a lost receipt or a stick
       may have moved without our knowing. So a refusal is answered by the same message under the other key, once, and only then believed.
     * What the city sends down is asked for last, when it lacks nothing of ours, and seldom. A list or a package that does not come is no
-      failure of the contact: what was sent is sent. When the contact before this one failed, only what is small is fetched.
+      failure of the contact: what was sent is sent. One that is no good is passed over, or it would keep the others away for ever. When the
+      contact before this one failed, only what is small is fetched; what is small comes first anyhow.
 
 Each row has a name, which the log carries. Two rows never share a (state, event); an event without a row raises ``NoSuchRow``.
 """
@@ -79,7 +80,8 @@ class Event(Enum):
     TOO_LARGE = "the batch is too large"
     LISTED = "the list of packages is here"
     PACKAGE = "a package is here that the city has signed"
-    NOT_GIVEN = "the list or the package did not come, or is not the city's"
+    NOT_GIVEN = "the list or the package did not come"
+    NO_GOOD = "what came is not the package that was asked for, or none that the city signed"
     # what was not sent
     UNREADABLE = "the ledger cannot be read now"
 
@@ -100,7 +102,8 @@ class Do(Enum):
     ASK = "ask what the city sends down"
     FETCH = "fetch a package"
     LAY_PACKAGE = "lay the package beside the ledger"
-    PUT_OFF = "leave the packages until later"
+    OVERLOOK = "leave this package until the list is asked for again"
+    PUT_OFF = "leave all packages until later"
     PAUSE = "wait as long between batches as the city asks for"
     REST = "wait for the next heartbeat or a full batch"
     BACK_OFF = "one failure more; wait by their count"
@@ -201,6 +204,7 @@ ROWS = (
     Row("list-not-given", _S.ASKING, _E.NOT_GIVEN, _S.RESTING, (Do.PUT_OFF, Do.SUCCEED, Do.REST)),
     Row("a-package", _S.IN_CONTACT, _E.OFFER, _S.FETCHING, (Do.FETCH,)),
     Row("fetched", _S.FETCHING, _E.PACKAGE, _S.IN_CONTACT, (Do.LAY_PACKAGE, Do.LOOK)),
+    Row("package-no-good", _S.FETCHING, _E.NO_GOOD, _S.IN_CONTACT, (Do.OVERLOOK, Do.LOOK)),
     Row("package-not-given", _S.FETCHING, _E.NOT_GIVEN, _S.RESTING, (Do.PUT_OFF, Do.SUCCEED, Do.REST)),
 )
 

@@ -35,6 +35,11 @@ class Field:
     absent_polls: int = 0
     lingering_polls: int = 0
 
+    @property
+    def near(self) -> bool:
+        """Whether a card that was handled, or two cards, may still lie there."""
+        return bool(self.handled) or self.crowded
+
 
 def look(field: Field, cards: Sequence[bytes]) -> tuple[Field, Event | None]:
     """The field after a poll that saw these cards (their IDm), and CARD_SEEN or TWO_CARDS when that is a new touch."""

@@ -3,7 +3,7 @@
 The station performs what a row says and comes back with the next event. It has no opinion about money: what a reading means is
 ``validator.journey``'s, what happens next is ``validator.tap``'s. One thread; the whole card session runs to its end here, with no queue
 between two exchanges. Between taps it turns: the driver's keys, one poll, the idle picture, and the ledger's housekeeping when nobody is
-near.
+near. Between two trips it also takes in what the city sent down (``validator.rulebook``).
 
 It is written so that the loop cannot die of anything outside: a reader that is gone is polled for again, a ledger that is full, fails or
 cannot even be asked is shown and said, a screen that is gone is not waited for.
@@ -30,8 +30,9 @@ from ledger.notes import BROKEN, NOT_TESTED, PARTS, WORKS, Heartbeat
 from validator.field import Field, look, touch_again
 from validator.journey import Decision, Known, Outlook, Scene, Tariff, decide, outlook, proven, renewed, same_run, service_day
 from validator.messages import Message, Presenter, Shown
+from validator.rulebook import InForce, Rulebook
 from validator.tap import RESULT, TABLE, Do, Event, Row, State, Table, step
-from validator.trip import Duty, call_reason, press, used
+from validator.trip import Duty, by_timetable, call_reason, press, used
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ REVIVE_GAP_NS = 1_000_000_000
 RECORD_GAP_NS = 10_000_000_000
 REPORT_GAP_NS = 20_000_000_000
 LETTERS_GAP_NS = 5_000_000_000
+RULES_GAP_NS = 5_000_000_000
 FORGET_GAP_NS = 600_000_000_000
 DAY_MS = 86_400_000
 ASKS_FOR_ANOTHER_TOUCH = frozenset({Message.HOLD_AGAIN, Message.HOLD_AGAIN_UNSURE})
@@ -61,7 +63,7 @@ class Equipment:
     """What a station is made of.
 
     ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list. ``letterbox``: None where no courier is. ``parts()``: how
-    the parts of ``ledger.notes.PARTS`` do that the station itself does not know.
+    the parts of ``ledger.notes.PARTS`` do that the station itself does not know. ``rulebook``: None where the rules never change.
     """
 
     reader: Reader
@@ -75,6 +77,7 @@ class Equipment:
     blocked: Callable[[bytes], bool]
     letterbox: StationsSide | None = None
     parts: Callable[[], Mapping[str, int]] = dict[str, int]
+    rulebook: Rulebook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ class Station:
         self._report_at_ns = now
         self._letters_at_ns = now
         self._forget_at_ns = now
+        self._rules_at_ns = now
         self._renew_at_ns: int | None = None  # the ledger is not the one the city has; no tap is taken
         self._effects: dict[Do, Callable[[_Tap], Event | None]] = {
             Do.READ: self._read,
@@ -208,6 +212,8 @@ class Station:
             self._show(Shown(Message.LEDGER_FULL))
             return
         self.duty = pressed.duty
+        if Kind.TRIP_CLOSE in pressed.notes:
+            self._rules_at_ns = self.equipment.clock.monotonic_ns()  # the next trip may be opened any moment
         if pressed.says is not None:
             self._show(Shown(pressed.says))
         else:
@@ -518,6 +524,9 @@ class Station:
         elif quiet and now >= self._letters_at_ns:
             self._letters_at_ns = now + LETTERS_GAP_NS
             self._read_from_city()
+        if self.duty.trip is None and not self._field.near and not self._closing and now >= self._rules_at_ns:
+            self._rules_at_ns = now + RULES_GAP_NS
+            self._change_rules(quiet=quiet)
 
     def _checkpoint(self) -> None:
         try:
@@ -569,6 +578,42 @@ class Station:
             self._renew()
         except (Full, NotStored, OSError) as error:
             log.warning("what the city sent could not be taken in: %s", error)
+
+    # ── the rules ──
+
+    def _change_rules(self, *, quiet: bool) -> None:
+        """No trip is open and no card is near: what is due comes into force; when nobody was near for a while, a package is judged."""
+        rulebook = self.equipment.rulebook
+        try:
+            if rulebook is None or self.equipment.ledger.intents():
+                return
+            if quiet and rulebook.judge_one():
+                return  # one thing at a time
+            rules = rulebook.turn()
+        except (OSError, NotStored) as error:
+            log.warning("what the city sent down could not be used: %s", error)
+            return
+        if rules is not None:
+            self._obey(rules)
+        self.note_alarms()
+
+    def _obey(self, rules: InForce) -> None:
+        self.equipment = replace(self.equipment, blocked=rules.blocked)
+        self.terms = replace(self.terms, tariff=rules.tariff, versions=rules.versions)
+        self.duty = by_timetable(self.duty, rules.trips)
+        log.info("other rules are in force")
+
+    def note_alarms(self) -> None:
+        """What is wrong with packages goes into the ledger, where the city sees it; without room it waits."""
+        rulebook = self.equipment.rulebook
+        try:
+            for alarm in rulebook.alarms() if rulebook else ():
+                self.equipment.ledger.append(replace(self._duty_entry(Kind.ALARM, self.duty), reason=alarm.reason))
+                alarm.forget()
+        except (Full, NotStored, OSError) as error:
+            log.warning("an alarm could not be recorded: %s", error)
+
+    # ── old entries, and a new ledger ──
 
     def _forget(self) -> None:
         """Only the city's clock says that something is old: a clock of ours that jumps must not empty the ledger."""

@@ -181,6 +181,17 @@ def resume(operator: str, vehicle: str, trips: Sequence[Trip], last: Callable[[K
     return replace(duty, trip=trip, at=min(at, len(trip.calls) - 1), service_day=begun.place.service_day)
 
 
+def by_timetable(duty: Duty, trips: Sequence[Trip]) -> Duty:
+    """The duty between two trips, by another timetable: it goes on with the trip that would have come, or else the first after its time."""
+    if not duty.coming:
+        return duty
+    first, names = duty.coming[0], [trip.id for trip in trips]
+    departs_s = first.calls[0].departure_s
+    later = (at for at, trip in enumerate(trips) if trip.calls[0].departure_s >= departs_s)
+    place = names.index(first.id) if first.id in names else next(later, len(trips))
+    return replace(duty, coming=tuple(trips[place:]))
+
+
 def _comes_after(entry: Entry | None, earlier: Entry) -> bool:
     return entry is not None and entry.seq > earlier.seq
 

@@ -38,9 +38,8 @@ def run(options: argparse.Namespace) -> int:
     seeker = unenrolled(files, options.city, options.ca)
     enrolled = compose.enrol(seeker, code_of(_code(options.code_file)), output)
     (_, city), *_ = enrolled.city_keys
-    print(
-        f"This terminal is number {enrolled.device}, {enrolled.name}; it knows the city at {seeker.city.url} by the key {key_id(city).hex()}."
-    )
+    known = f"it knows the city at {seeker.city.url} by the key {key_id(city).hex()}"
+    print(f"This terminal is number {enrolled.device}, {enrolled.name}; {known}.")
     print(f"It is written in {output}; name that file as the last --config of each command.")
     return 0
 

@@ -1,7 +1,9 @@
 """A courier, a ledger on the disk, and a small city that speaks receipts. The clock is virtual; nothing leaves the process."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from random import Random
 
@@ -10,13 +12,15 @@ import pytest
 from drivers.emulated.clock import VirtualClock
 from drivers.signing import Ed25519Key, SignatureChecker
 from ledger.batch import MAX_SEALED, Batch, opened, unpack
-from ledger.carrier import BATCHES, HEARTBEATS, LOSSES, MEDIA_TYPE, Answer, Carrier, Equipment, NoAnswer
+from ledger.carrier import BATCHES, HEARTBEATS, JSON, LOSSES, MEDIA_TYPE, PACKAGES, Answer, Carrier, Down, Equipment, NoAnswer
 from ledger.chain import follow, genesis
 from ledger.courier import Pace, State
 from ledger.entry import Entry, Kind, Versions, When
 from ledger.errors import LedgerBusy, StoreRolledBack
 from ledger.letterbox import Memory
 from ledger.notes import BROKEN, WORKS, Heartbeat, Loss, LossReason, decode_heartbeat, decode_loss
+from ledger.package import Package, PackageKind
+from ledger.package import encode as encode_package
 from ledger.receipt import Receipt, encode
 from ledger.receipts import CityKeys, Foreign, LetterboxBeside
 from ledger.renewal import set_aside_ledgers
@@ -140,6 +144,7 @@ class Vehicle:
         self.letterbox = LetterboxBeside(path, KEYS, lambda: self.clock.monotonic_ns() / 1e9)
         self.keyring = Keyring()
         self.random = Random(1)
+        self.down: Down | None = None
         self.courier = self.new_courier()
 
     def new_courier(self) -> Carrier:
@@ -155,6 +160,7 @@ class Vehicle:
             clock=self.clock,
             draw=self.random.random,
             free_bytes=lambda: 10**9,
+            down=self.down,
         )
         return Carrier(equipment, PACE)
 
@@ -441,6 +447,147 @@ def test_a_receipt_that_was_lost_does_not_lock_the_old_key_in(bus: Vehicle, city
     assert (bus.keyring.now, bus.courier.state) == (NEXT_KEY, State.RESTING)
 
 
+# ── what comes down ──
+
+
+@dataclass
+class Shelf:
+    """The city's list and its packages. ``script``: what to answer instead with the next requests."""
+
+    sealed: dict[bytes, bytes] = field(default_factory=dict)
+    listed: list[dict[str, object]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    script: list[Answer | Exception] = field(default_factory=list)
+
+    def get(self, door: str, media_type: str, limit: int, patience_s: float) -> Answer:
+        assert patience_s > 0
+        self.asked.append(door)
+        planned = self.script.pop(0) if self.script else None
+        if isinstance(planned, Exception):
+            raise planned
+        if planned is not None:
+            return planned
+        if door == PACKAGES:
+            assert media_type == JSON
+            return Answer(200, JSON, json.dumps(self.listed).encode())
+        body = self.sealed[bytes.fromhex(door.rpartition("/")[2])]
+        assert len(body) <= limit
+        return Answer(200, media_type, body)
+
+    def offer(self, kind: PackageKind, version: int, size: int = 100, signer: Signer = CITY, day: str = "2026-01-01") -> bytes:
+        """A package of some bytes that no compressor makes shorter."""
+        made = Package(kind, version, date.fromisoformat(day), 0, Random(f"{kind} {version}").randbytes(size))
+        sealed = seal(signer, Content.PACKAGE, encode_package(made))
+        self.sealed[made.digest] = sealed
+        self.listed.append({"kind": kind, "version": version, "valid_from": day, "digest": made.digest.hex(), "size": len(sealed)})
+        return sealed
+
+
+@pytest.fixture
+def shelf(bus: Vehicle) -> Shelf:
+    shelf = Shelf()
+    bus.down = Down(shelf, KEYS.package, lambda: date(2026, 2, 2))
+    bus.courier = bus.new_courier()
+    return shelf
+
+
+def parcels(bus: Vehicle) -> list[bytes]:
+    return [bus.letterbox.parcel(name).sealed for name in bus.letterbox.parcels()]
+
+
+def test_packages_come_last_once_and_whole(bus: Vehicle, city: City, shelf: Shelf, ride: Ride) -> None:
+    bus.ride(ride, 300)
+    old, new = (shelf.offer(PackageKind.FARE_TABLE, version) for version in (1, 2))
+    denied = shelf.offer(PackageKind.DENY_LIST, 9)
+    bus.work(1)
+    assert (len(city.entries), len(shelf.asked)) == (300, 3)
+    assert sorted(parcels(bus)) == sorted([new, denied])
+    assert old not in parcels(bus)
+    for name in bus.letterbox.parcels():
+        bus.letterbox.unpacked(name)
+    bus.courier = bus.new_courier()
+    bus.work(3 * 3600)
+    assert parcels(bus) == []
+    assert set(shelf.asked[3:]) == {PACKAGES}
+
+
+def test_they_are_asked_for_about_once_an_hour(bus: Vehicle, shelf: Shelf) -> None:
+    bus.work(5 * 3600)
+    assert 3 <= len(shelf.asked) <= 10
+
+
+def test_over_a_bad_network_only_what_is_small_is_fetched_and_the_rest_later(bus: Vehicle, city: City, shelf: Shelf) -> None:
+    small, large = shelf.offer(PackageKind.DENY_LIST, 1), shelf.offer(PackageKind.FARE_TABLE, 1, 100_000)
+    city.script = [NoAnswer("no network")]
+    bus.work(30)
+    assert parcels(bus) == [small]
+    bus.work(1800)
+    assert parcels(bus) == [small, large]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [NoAnswer("cut"), Answer(404, "", b""), Answer(503, "", b"", 9.0), Answer(200, "text/html", b"<html>"), Answer(200, JSON, b"{}")],
+    ids=["cut", "no such door", "busy", "portal", "no list"],
+)
+def test_a_list_that_does_not_come_costs_nothing_but_time(
+    bus: Vehicle, city: City, shelf: Shelf, ride: Ride, trouble: Answer | Exception
+) -> None:
+    bus.ride(ride, 10)
+    package = shelf.offer(PackageKind.DENY_LIST, 1)
+    shelf.script = [trouble]
+    bus.work(1)
+    assert (bus.courier.state, bus.letterbox.memory().failures, len(city.entries)) == (State.RESTING, 0, 10)
+    bus.work(1800)
+    assert parcels(bus) == [package]
+
+
+@pytest.mark.parametrize("what", ["stranger", "cut", "other", "receipt", "lost"])
+def test_what_the_city_did_not_sign_or_was_not_asked_for_is_laid_nowhere(bus: Vehicle, shelf: Shelf, what: str) -> None:
+    good = shelf.offer(PackageKind.DENY_LIST, 2)
+    bad = {
+        "stranger": Answer(200, MEDIA_TYPE, Shelf().offer(PackageKind.DENY_LIST, 2, signer=STRANGER)),
+        "cut": Answer(200, MEDIA_TYPE, good[:-1]),
+        "other": Answer(200, MEDIA_TYPE, Shelf().offer(PackageKind.DENY_LIST, 3)),
+        "receipt": City().receipt(EPOCH),
+        "lost": NoAnswer("cut"),
+    }[what]
+    shelf.script = [Answer(200, JSON, json.dumps(shelf.listed).encode()), bad]
+    bus.work(1)
+    assert (parcels(bus), bus.courier.state, bus.letterbox.memory().packages) == ([], State.RESTING, ())
+    bus.work(5500)
+    assert parcels(bus) == [good]
+
+
+def test_one_package_that_is_no_good_does_not_keep_the_others_away(bus: Vehicle, shelf: Shelf) -> None:
+    good = shelf.offer(PackageKind.DENY_LIST, 2, 1000)
+    shelf.offer(PackageKind.FARE_TABLE, 2, 10, signer=STRANGER)
+    bus.work(3 * 3600)
+    assert parcels(bus) == [good]
+
+
+def test_a_courier_killed_between_two_packages_fetches_what_is_left(bus: Vehicle, shelf: Shelf) -> None:
+    for kind in (PackageKind.DENY_LIST, PackageKind.FARE_TABLE, PackageKind.SCHEME):
+        shelf.offer(kind, 1)
+    for turns in range(2, 9):
+        bus.courier = bus.new_courier()
+        for _ in range(turns):
+            bus.courier.turn()
+    bus.work(3600)
+    assert len(parcels(bus)) == 3
+
+
+def test_a_disk_that_is_full_is_tried_again(bus: Vehicle, shelf: Shelf) -> None:
+    package = shelf.offer(PackageKind.DENY_LIST, 1)
+    folder = bus.path.with_name("ledger.db.parcels")
+    folder.write_text("a file where the folder should be")
+    bus.work(1)
+    assert bus.courier.state is State.RESTING
+    folder.unlink()
+    bus.work(2 * 3600)
+    assert parcels(bus) == [package]
+
+
 # ── the letterbox ──
 
 
@@ -464,8 +611,10 @@ def test_a_courier_without_a_memory_begins_with_an_empty_one(bus: Vehicle) -> No
     for text in ("", "[]", "{", '{"failures": "3"}', '{"failures": 1, "contact_ms": 2, "done": 3}'):
         bus.path.with_name("ledger.db.courier").write_text(text)
         assert bus.letterbox.memory() == Memory()
-    bus.letterbox.remember(Memory(3, 4, (5, 6)))
-    assert bus.letterbox.memory() == Memory(3, 4, (5, 6))
+    bus.path.with_name("ledger.db.courier").write_text('{"failures": 1, "contact_ms": 2, "done": [], "packages": ["ab", "x", 7]}')
+    assert bus.letterbox.memory() == Memory(1, 2, (), (b"\xab",))
+    bus.letterbox.remember(Memory(3, 4, (5, 6), (b"digest",)))
+    assert bus.letterbox.memory() == Memory(3, 4, (5, 6), (b"digest",))
 
 
 def test_a_ledger_that_cannot_be_read_now_is_asked_again_later(bus: Vehicle, city: City, ride: Ride) -> None:

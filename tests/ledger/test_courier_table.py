@@ -89,6 +89,7 @@ def test_a_failure_is_never_followed_by_sending_at_once() -> None:
     failures = {Event.BUSY, Event.NO_ANSWER, Event.NOT_THE_CITY, Event.STRANGER}
     assert all(row.target in {State.BACKING_OFF, State.SHUT_OUT} for row in ROWS if row.event in failures)
     assert all(row.target is State.RESTING for row in ROWS if row.event is Event.NOT_GIVEN)
+    assert all(row.does[0] is Do.OVERLOOK for row in ROWS if row.event is Event.NO_GOOD)
 
 
 def test_the_other_key_is_tried_with_the_same_message_and_only_where_it_was_refused() -> None:

@@ -93,6 +93,33 @@ def test_a_message_goes_out_as_it_is_and_the_answer_comes_back() -> None:
     assert body == b"sealed"
 
 
+def test_a_package_is_fetched_and_read_no_further_than_it_may_be_long() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/cose\r\nContent-Length: %d\r\n\r\n"
+    body = bytes(300_000)
+    with serving(lambda connection: connection.sendall(head % len(body) + body)) as server:
+        assert uplink(server).get("/v1/packages/ab", MEDIA_TYPE, 300_000, 10).body == body
+        assert len(uplink(server).get("/v1/packages/ab", MEDIA_TYPE, 100_000, 10).body) == 100_001
+    assert server.requests[0].startswith(b"GET /town/v1/packages/ab HTTP/1.1\r\n")
+    assert b"Accept: application/cose" in server.requests[0]
+
+
+def test_a_package_that_ends_too_soon_or_comes_too_slowly_is_no_answer() -> None:
+    def cut(connection: socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(80_000))
+
+    with serving(cut) as server, pytest.raises(NoAnswer):
+        uplink(server).get("/v1/packages/ab", MEDIA_TYPE, 90_000, 10)
+
+    def slow(connection: socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x")
+            threading.Event().wait(0.02)
+
+    with serving(slow) as server, pytest.raises(NoAnswer, match=r"longer than 0\.3 s|127"):
+        uplink(server).get("/v1/packages/ab", MEDIA_TYPE, 90_000, 0.3)
+
+
 def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
