@@ -68,12 +68,17 @@ _BUSY_MS = 30_000
 _CONFLICT = (
     "Two contents were sent under one number; the first stays. The vehicle's storage was copied or changed, or its key is not its own."
 )
+_FORGOTTEN = (
+    "Entries were sent again that the city had, and let go of because of their age; they are not booked again. Whether they say the same "
+    "cannot be told any more. Ask why the vehicle still has them."
+)
 _CHAIN = "The chain before this entry is told in two ways: the vehicle's ledger was written anew in between. Ask for its storage."
 
 
+_ROLES = (schema.ROLE, schema.RETENTION)
 _NOT_ALLOWED = (
-    f"the database user may not make the role {schema.ROLE} that the books need; let the database's administrator run: "
-    f"CREATE ROLE {schema.ROLE}; GRANT {schema.ROLE} TO {{user}};"
+    f"the database user may not make the roles {' and '.join(_ROLES)} that the books need; let the database's administrator run: "
+    + " ".join(f"CREATE ROLE {role}; GRANT {role} TO {{user}};" for role in _ROLES)
 )
 
 
@@ -224,16 +229,17 @@ class Store:
         return readable
 
     def _receive(self, connection: Connection, message: "_Message", batch: Batch, before: Standing, received_ms: int) -> Answer:
-        known = _known(connection, batch) if before.touches(batch.first_seq, batch.last_seq) else {}
-        found = receive.sort_out(batch, known)
+        touches = before.touches(batch.first_seq, batch.last_seq)
+        again = _forgotten(connection, batch) if touches else {}
+        found = receive.sort_out(batch, again | _known(connection, batch) if touches else {})
         after, breaks = receive.with_batch(before, batch)
         self._add(connection, batch, found.accepted, received_ms)
         with self._hands.together(connection):
             if not found.brings_nothing:
                 self._set_aside(connection, batch, found, received_ms)
                 self._keep_message(connection, message, batch, received_ms)
-            if found.conflicts or breaks:
-                self._raise_alarms(connection, batch, found, breaks, received_ms)
+            if found.conflicts or breaks or again:
+                self._raise_alarms(connection, batch, found, breaks, received_ms, again=bool(again))
             self._keep_standing(connection, (batch.device, batch.epoch), before, after, received_ms)
         counts = (len(found.accepted), found.duplicates, len(found.conflicts), len(found.rejected), len(found.held))
         return Answer(after.next_seq, after.head(batch.device, batch.epoch), after.holes, found.codes, *counts)
@@ -263,10 +269,13 @@ class Store:
         }
         connection.execute(_KEEP_MESSAGE, row)
 
-    def _raise_alarms(self, connection: Connection, batch: Batch, found: Sorted, breaks: tuple[int, ...], at_ms: int) -> None:
+    def _raise_alarms(
+        self, connection: Connection, batch: Batch, found: Sorted, breaks: tuple[int, ...], at_ms: int, *, again: bool
+    ) -> None:
         where = {"device": batch.device, "epoch": batch.epoch, "at_ms": at_ms}
         alarms = [where | {"seq": each.seq, "kind": "conflict", "sentence": _CONFLICT} for each in found.conflicts]
         alarms += [where | {"seq": seq, "kind": "chain", "sentence": _CHAIN} for seq in breaks]
+        alarms += [where | {"seq": 0, "kind": "forgotten", "sentence": _FORGOTTEN}] if again else []
         connection.execute(self._hands.insert(schema.alarm).on_conflict_do_nothing(), alarms)
 
     def _keep_standing(self, connection: Connection, where: tuple[int, int], before: Standing, after: Standing, now_ms: int) -> None:
@@ -326,6 +335,18 @@ def _known(connection: Connection, batch: Batch) -> dict[int, Known]:
         select(held.c.seq, held.c.digest, literal(receive.LATER)).where(_among(held, batch), held.c.released_ms.is_(None)),
     )
     return {seq: Known(digest, code) for seq, digest, code in connection.execute(asked)}
+
+
+def _forgotten(connection: Connection, batch: Batch) -> dict[int, Known]:
+    """The numbers of ``batch`` whose entries were let go of (``backoffice.retention``). They are stored, whatever is sent under them."""
+    table = schema.forgotten
+    here = and_(table.c.device == batch.device, table.c.epoch == batch.epoch)
+    near = and_(table.c.first_seq <= batch.last_seq, table.c.last_seq >= batch.first_seq)
+    return {
+        seq: Known(receive.digest_of(batch.entries[seq - batch.first_seq]), "")
+        for first, last in connection.execute(select(table.c.first_seq, table.c.last_seq).where(here, near))
+        for seq in range(max(first, batch.first_seq), min(last, batch.last_seq) + 1)
+    }
 
 
 def _codes(found: Sequence[Sequence[Any]], batch: Batch) -> tuple[tuple[int, str], ...]:
