@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import fares
 from backoffice.city import Pace
 from backoffice.health import Rules, Service
+from backoffice.letting_go import Periods
 from fares.fields import Fields, parse
 
 FORMAT = 1
@@ -84,6 +85,7 @@ class Settings:
     form: Path | None = None
     operators: Mapping[str, str] = field(default_factory=dict[str, str])
     told: Told = Told.BOTH
+    retention: Periods = field(default_factory=Periods)
 
 
 def default(folder: Path = Path()) -> Settings:
@@ -110,6 +112,7 @@ def read(data: bytes, name: str, folder: Path) -> Settings:
         form=_named(root.inner("bill"), "form", folder),
         operators=_operators(root),
         told=root.choice("language", Told, Told.BOTH),
+        retention=_retention(root.inner("retention")),
     )
     if settings.listen.workers > 1 and settings.database.startswith("sqlite"):
         root.fault("listen.workers", "is more than 1, but SQLite has one writer; name a PostgreSQL database or write 1.")
@@ -143,6 +146,21 @@ def _operators(root: Fields) -> dict[str, str]:
         if operator in found:
             table.fault("id", f"'{operator}' has a name already; keep one.")
         found[operator] = name
+    return found
+
+
+def _retention(table: Fields) -> Periods:
+    usual, century = Periods(), 36_525
+    found = Periods(
+        books_years=table.number("books_years", usual.books_years, least=2, most=100),
+        quarantine_days=table.number("quarantine_days", usual.quarantine_days, least=60, most=century),
+        alarm_days=table.number("alarm_days", usual.alarm_days, least=60, most=century),
+        heartbeat_days=table.number("heartbeat_days", usual.heartbeat_days, least=7, most=century),
+        list_days=table.number("list_days", usual.list_days, least=60, most=century),
+        access_log_days=table.number("access_log_days", usual.access_log_days, least=365, most=century),
+    )
+    if found.quarantine_days > 365 * found.books_years:
+        table.fault("quarantine_days", "is longer than books_years; what could not be booked need not outlive what was.")
     return found
 
 
