@@ -269,7 +269,7 @@ def _words(found: Package, _rider_key: int) -> feedback.Wordbook:
 
 
 def _unread(found: Package, _rider_key: int) -> bytes:
-    """Entitlements and signed grants: nothing on this terminal reads them yet, so only their first setting is looked at."""
+    """Entitlements and signed grants: no tap reads them (``docs/packages.md`` says from when on), so only ``format`` is looked at."""
     source = parse_fields(found.file, str(found))
     source.root.number("format", least=1, most=1)
     if source.root.faults:

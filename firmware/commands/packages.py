@@ -61,7 +61,7 @@ def _stage(options: argparse.Namespace, config: Config) -> int:
     for file in cast("list[Path]", options.files):
         match packages.stage(folder, file.read_bytes(), judge):
             case Staged(found):
-                print(f"{file}: {found} will be in force from the first start on {found.valid_from}")
+                print(f"{file}: {found} will be in force from {found.valid_from}, as soon as no trip is open")
             case Held() as held:
                 taken = False
                 print(f"{file}:")
@@ -83,7 +83,7 @@ def _accept(options: argparse.Namespace, config: Config) -> int:
     found = packages.accept(compose.packages_of(config), PackageKind(options.kind), compose.open_judge(config))
     if found is None:
         raise Failure(f"there is no held {options.kind}; `kazashi packages show` says what there is")
-    print(f"{found} will be in force from the first start on {found.valid_from}")
+    print(f"{found} will be in force from {found.valid_from}, as soon as no trip is open")
     return 0
 
 
