@@ -5,7 +5,7 @@ starts from it again, and every step may be done twice::
 
     1  the note: which epoch ends, which one begins, under which name the old files will lie
     2  what cannot be sent any more is told to the letterbox
-    3  the old database, its log and its index get their new names (never deleted, never replaced)
+    3  the old database, its log and its index get their new names (never deleted, never replaced); only then is it read
     4  the memory beside the ledger gets the new epoch
     5  the new database; its first entries
     6  the note goes

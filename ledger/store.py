@@ -45,7 +45,7 @@ from ledger.entry import Entry, Intent, Kind, Versions, When
 from ledger.errors import Full, LedgerBusy, LedgerError, LedgerUnreadable, MalformedEntry, NotStored, StoreLost, StoreRolledBack
 from ledger.notes import Loss, LossReason
 from ledger.receipt import Receipt
-from ledger.renewal import Note, RenewalBeside
+from ledger.renewal import Note, Renewal, RenewalBeside
 
 SCHEMA_VERSION = 2
 _APPLICATION = 0x4B415A31  # "KAZ1", in the header of the file
@@ -137,7 +137,7 @@ class Store:
     def __init__(self, path: str, beside: Beside, settings: Settings, device: int) -> None:
         self._path = path
         self._beside = beside
-        self._renewal = RenewalBeside(Path(path))
+        self._renewal: Renewal = RenewalBeside(Path(path))
         self._settings = settings
         self._connection: _Database | None = None
         self._head = Head(0, b"")
@@ -677,9 +677,11 @@ class Store:
         if note.old is not None:
             tell(Loss(self.device, note.old, note.first, 0, note.reason, when))
         self._disconnect()
-        left = _left_by(self._renewal.old_database(note), self.device, note.new)
-        if self._epoch_remembered() != note.new:
-            self._renewal.set_aside(note)
+        found_old = self._epoch_remembered() != note.new
+        if found_old:
+            self._renewal.set_aside(note)  # whole, before it is read: what was written last lies in its log
+        left = _left_by(self._renewal.old_database(note), self.device, note.new, self._settings)
+        if found_old:
             self._beside.remember(Memory(note.new, origin(self.device, note.new)).to_bytes())
         self._behind = None
         self._prepared = None
@@ -701,7 +703,7 @@ class Store:
 
     def _judge(self, new: int) -> Note:
         """What is lost with the ledger as it lies there."""
-        memory, found = self._memory_if_good(), _found(Path(self._path), self.device)
+        memory, found = self._memory_if_good(), _found(Path(self._path), self.device, self._settings)
         old = memory.epoch if memory else (found.epoch if found else None)
         same = found is not None and found.epoch == old
         head = found.head.seq if found and same else 0
@@ -804,19 +806,19 @@ class _Left:
     riders: tuple[_Row, ...] = ()
 
 
-def _found(path: Path, device: int) -> _Found | None:
+def _found(path: Path, device: int, settings: Settings) -> _Found | None:
     try:
-        with LedgerFile.open_read_only(path, remembered=False) as ledger:
+        with LedgerFile(_read_only(path, settings), str(path), None) as ledger:
             acknowledged = ledger.acknowledged()
             return _Found(ledger.epoch, ledger.head(), acknowledged.head if acknowledged else None) if ledger.device == device else None
     except (LedgerError, apsw.Error):
         return None
 
 
-def _left_by(path: Path, device: int, new: int) -> _Left:
+def _left_by(path: Path, device: int, new: int, settings: Settings) -> _Left:
     """What can be read of the old ledger; nothing when it is not there, is another device's, or is the new one already."""
     try:
-        with LedgerFile.open_read_only(path, remembered=False) as ledger:
+        with LedgerFile(_read_only(path, settings), str(path), None) as ledger:
             if ledger.device != device or ledger.epoch == new:
                 return _Left()
             found = [entry for entry in map(ledger.last, _STANDING) if entry is not None]
@@ -847,7 +849,7 @@ class LedgerFile:
         try:
             beside = BesideDatabase(file).memory() if remembered else None
             memory = None if beside is None else Memory.from_bytes(beside, str(path))
-            return cls(_read_only(file), str(path), memory)
+            return cls(_read_only(file, Settings()), str(path), memory)
         except apsw.Error as error:
             raise _unreadable(str(path), error) from error
 
@@ -994,18 +996,19 @@ def _identity(connection: _Database) -> tuple[int, int]:
     return rows[0]
 
 
-def _read_only(path: Path) -> _Database:
+def _read_only(path: Path, settings: Settings) -> _Database:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     name = f"file:{quote(str(path))}"
     try:
-        return _ledger_in(cast("_Database", apsw.Connection(f"{name}?mode=ro", flags)))
+        return _ledger_in(cast("_Database", apsw.Connection(f"{name}?mode=ro", flags, settings.vfs)), settings)
     except (apsw.CantOpenError, apsw.ReadOnlyError):
         # A medium that cannot be written has no place for the log's index: it is read as it lies there, without a log.
-        return _ledger_in(cast("_Database", apsw.Connection(f"{name}?immutable=1", flags)))
+        return _ledger_in(cast("_Database", apsw.Connection(f"{name}?immutable=1", flags, settings.vfs)), settings)
 
 
-def _ledger_in(connection: _Database) -> _Database:
-    connection.set_busy_timeout(Settings().busy_ms)
+def _ledger_in(connection: _Database, settings: Settings) -> _Database:
+    connection.set_busy_timeout(settings.busy_ms)
+    connection.execute(f"PRAGMA locking_mode={settings.locking}").fetchall()
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     ours = _number(connection, "PRAGMA application_id") == _APPLICATION
     if not (ours and 0 < _number(connection, "PRAGMA user_version") <= SCHEMA_VERSION):

@@ -103,10 +103,11 @@ class _File:
 
 @dataclass(slots=True)
 class _Named:
-    """A change of the directory: ``name`` now stands for ``file``, or for nothing."""
+    """A change of the directory: ``name`` now stands for ``file``, or for nothing; ``before`` (a renaming) for nothing any more."""
 
     name: str
     file: _File | None
+    before: str = ""
 
 
 class Disk:
@@ -196,6 +197,12 @@ class Disk:
             self._cut()
             if durable:
                 self.flush_names()
+
+    def rename(self, name: str, new: str) -> None:
+        """One step; a file that has the name ``new`` is gone."""
+        if self._step():
+            self._name(_Named(new, self._names[name], name))
+            self._cut()
 
     def replace(self, name: str, data: bytes) -> None:
         """The usual five steps: write another file, flush it, rename it, flush the directory."""
@@ -301,6 +308,8 @@ class DiskVfs(apsw.VFS):
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         path = name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary"
         asked = name.uri_parameter("psow") if isinstance(name, apsw.URIFilename) else None
+        if not flags[0] & apsw.SQLITE_OPEN_CREATE and not self.disk.exists(path):
+            raise apsw.CantOpenError("no such file")
         flags[1] = flags[0]
         return cast("apsw.VFSFile", _OpenFile(self.disk, self.disk.opened(path), psow=asked != "0"))
 
@@ -398,6 +407,7 @@ class _OpenFile:
 
 
 def _rename(names: dict[str, _File], named: _Named) -> None:
+    names.pop(named.before, None)
     if named.file is None:
         names.pop(named.name, None)
     else:

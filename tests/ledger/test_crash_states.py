@@ -11,9 +11,10 @@ The same job on settings that are known to lose rows must find lost rows; otherw
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -26,9 +27,11 @@ from drivers.emulated.disk import Disk, DiskBeside, DiskVfs, PowerCut
 from ledger.chain import Head, follow, genesis
 from ledger.codec import encode
 from ledger.entry import Counters, Entry, Fare, Intent, Kind, Medium, Place, Versions, When
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, StoreLost, StoreRolledBack
+from ledger.notes import Loss
 from ledger.receipt import Receipt
-from ledger.store import Settings, Store
+from ledger.renewal import Note
+from ledger.store import LedgerFile, Settings, Store, _read_only
 
 DEVICE, EPOCH = 7, 4711
 PATH = "/ledger"
@@ -263,8 +266,10 @@ class Life:
         receipt = Receipt(DEVICE, EPOCH, upto.seq + 1, upto.hash, issued_ms=upto.seq)
         self.do(lambda store: store.acknowledge(receipt), replace(now, signed=max(now.signed, upto.seq)))
 
-    def forget(self, _: int) -> None:
+    def forget(self, number: int) -> None:
         """The oldest entries are older than the keeping time; never one that the city has not, nor the last, nor one remembered outside."""
+        self.letter(number)
+        self.pause(number)
         now = self.promised
         most = min(now.signed, now.head.seq - 1, self.store._remembered.head.seq)
         self.do(lambda store: store.forget(WHEN.utc_ms + 1), now.without(most) if most > now.cut.seq else now)
@@ -376,6 +381,169 @@ def test_a_creation_cut_off_anywhere_can_be_finished() -> None:
         assert store.append(a_ride(1)).seq == 1
         store._disconnect()
         vfs.unregister()
+
+
+# ── a new epoch ──
+
+
+class RenewalOnDisk:
+    """A ``ledger.renewal.Renewal`` on the twin disk: the same names and steps as beside a database on a real one."""
+
+    parts: tuple[str, ...] = ("", "-wal")
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+
+    def pending(self) -> Note | None:
+        return Note.from_bytes(self.disk.content(NOTE), NOTE) if self.disk.exists(NOTE) else None
+
+    def free_name(self, epoch: int) -> str:
+        return f"{PATH}.epoch-{epoch}"
+
+    def begin(self, note: Note) -> None:
+        self.disk.replace(NOTE, note.to_bytes())
+
+    def set_aside(self, note: Note) -> None:
+        for suffix in self.parts:
+            if self.disk.exists(PATH + suffix):
+                self.disk.rename(PATH + suffix, note.name + suffix)
+        self.disk.flush_names()
+
+    def old_database(self, note: Note) -> Path:
+        return Path(note.name if self.disk.exists(note.name) else PATH)
+
+    def end(self) -> None:
+        self.disk.delete(NOTE, durable=True)
+
+
+NOTE = PATH + ".renewal"
+NEW_EPOCH = 815
+VERSIONS = Versions(software="0.1.0")
+
+
+class Renewing:
+    """A ledger that has to begin a new epoch: the city has more of it (``behind``), or nobody knows any more how old it is."""
+
+    def __init__(self, template: Disk, random: Random, kind: type[RenewalOnDisk], *, behind: bool) -> None:
+        self.kind = kind
+        self.life = Life(SMALL, template)
+        for _ in range(random.randint(3, 12)):
+            self.life.act(random)
+        self.life.begin(random.randint(1, 6))
+        self.before = self.life.promised
+        self.told: list[Loss] = []
+        self.lacks = self.before.head.seq + (9 if behind else 1)
+        self.store = self.life.store
+        if behind:
+            self.store._renewal = kind(self.life.disk)
+            with pytest.raises(StoreRolledBack):
+                self.store.acknowledge(Receipt(DEVICE, EPOCH, self.lacks, b"h" * 32, issued_ms=10**6))
+        else:
+            disk = self.life.disk.copy()  # as it was when the power went: the log still holds what was written last
+            disk.delete(PATH + ".memory", durable=True)
+            self.life.disk.dead = True
+            self.store._disconnect()
+            self.life.vfs.disk = disk
+            self.store = self.on(disk, self.life.vfs)
+
+    def on(self, disk: Disk, vfs: DiskVfs) -> Store:
+        store = Store(PATH, DiskBeside(disk, PATH), replace(SMALL, vfs=vfs.name), DEVICE)
+        store._renewal = self.kind(disk)
+        return store
+
+    def renew(self, store: Store, epoch: int) -> None:
+        store._begin(renew=lambda: store._renew(epoch, WHEN, VERSIONS, self.told.append))
+
+    def found(self, disk: Disk, epoch: int, random: Random, depth: int = 2) -> None:
+        """After a cut: whoever opens the ledger finds the old one whole, or finishes the new one; now and then that is cut off, too."""
+        self.life.probe_vfs.disk = disk
+        store = self.on(disk, self.life.probe_vfs)
+        note = self.kind(disk).pending()
+        try:
+            store._begin()
+        except StoreRolledBack:
+            if depth and random.random() < 0.5:
+                disk.cut_at = disk.steps + random.randint(1, 60)
+            try:
+                self.renew(store, epoch)
+            except (PowerCut, StoreLost):
+                disk.dead = True
+            if disk.dead:
+                store._disconnect()
+                self.found(disk.after_power_cut(random), epoch + 1, random, depth - 1)
+                return
+            if store.epoch != (note.new if note else epoch):
+                raise Lost("a renewal that was begun goes on in another epoch") from None
+        if store.epoch == EPOCH:
+            if disk.exists(NOTE) or content_of(store, self.before.grants) != self.before:
+                raise Lost("the old ledger is not what it was")
+        else:
+            self.new_epoch_is_whole(store, disk)
+        disk.dead = True
+        store._disconnect()
+
+    def new_epoch_is_whole(self, store: Store, disk: Disk) -> None:
+        entries = store.after(0, 100)
+        if [entry.kind for entry in entries if entry.seq == 1] != [Kind.EPOCH] or {entry.epoch for entry in entries} != {store.epoch}:
+            raise Lost("the new epoch does not begin as one")
+        unknown = sorted(encode(replace(entry, kind=Kind.PAID, when=WHEN, epoch=EPOCH, seq=0)) for entry in entries if entry.medium)
+        if unknown != sorted(self.before.intents.values()) or store.intents():
+            raise Lost("an open debit is lost, or there twice")
+        if sum(entry.kind is Kind.BOOT for entry in entries) != bool(self.before.boot):
+            raise Lost("what stood is not taken over once")
+        if disk.exists(NOTE) or {(loss.epoch, loss.first) for loss in self.told} != {(EPOCH, self.lacks)}:
+            raise Lost("the city is not told what it lacks")
+        aside = f"{PATH}.epoch-{EPOCH}"
+        with LedgerFile(_read_only(Path(aside), replace(SMALL, vfs=self.life.probe_vfs.name)), aside, None) as old:
+            kept = tuple(encode(entry) for entry in old.after(0, 10_000))
+            if (old.epoch, old.start(), kept, old.verify().findings) != (EPOCH, self.before.cut, self.before.entries, []):
+                raise Lost("the old ledger is not whole where it lies now")
+
+
+SMALL = replace(VEHICLE, log_bytes=0)
+
+
+def renew_and_cut(template: Disk, number: int, kind: type[RenewalOnDisk] = RenewalOnDisk) -> int:
+    """A renewal, and what is found when the power goes at each of its steps; how many states that was."""
+    random = Random(number)
+    renewing = Renewing(template, random, kind, behind=number % 2 == 0)
+    states: list[Disk] = []
+    disk = renewing.life.disk
+    disk.on_step = lambda: states.extend(disk.after_power_cut(random) for _ in range(2))
+    try:
+        renewing.renew(renewing.store, NEW_EPOCH)
+        disk.on_step = None
+        states.append(disk.after_power_cut(random))
+        for state in states:
+            renewing.found(state, NEW_EPOCH + 1, random)
+        return len(states)
+    finally:
+        renewing.store._disconnect()
+        renewing.life.end()
+
+
+@pytest.mark.prove
+def test_a_new_epoch_that_is_cut_off_anywhere_loses_nothing_and_has_nothing_twice(proof: Seeds) -> None:
+    template = a_new_disk(SMALL)
+    for number in proof.seeds(small=2, full=400):
+        assert renew_and_cut(template, number) > 80
+
+
+def renew_often(template: Disk, numbers: Iterable[int], kind: type[RenewalOnDisk]) -> None:
+    for number in numbers:
+        renew_and_cut(template, number, kind)
+
+
+class WithoutItsLog(RenewalOnDisk):
+    """Sets the database aside, and leaves behind what was written last."""
+
+    parts = ("",)
+
+
+def test_the_same_job_finds_what_is_lost_when_a_log_is_left_behind() -> None:
+    template = a_new_disk(SMALL)
+    with pytest.raises(Lost):
+        renew_often(template, range(1, 20, 2), WithoutItsLog)
 
 
 # ── the same, with Hypothesis looking for the sequence ──
