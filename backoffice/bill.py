@@ -241,6 +241,21 @@ class Bill:
         return sum(line.yen for line in self.lines)
 
 
+class Closed(NamedTuple):
+    """A bill as it was when it was closed, at ``at_ms`` (Unix ms), and for ever."""
+
+    operator: str
+    month: Month
+    at_ms: int
+    rides: int
+    points: int
+    yen: int
+
+    def agrees(self, told: Bill) -> bool:
+        """Whether the bill comes to the same now."""
+        return (self.rides, self.points, self.yen) == (told.rides, told.points, told.yen)
+
+
 def bill(
     operator: str, month: Month, movements: Iterable[Movement], terms: Terms, as_of_ms: int, *, remarks: Remarks | None = None
 ) -> Bill:

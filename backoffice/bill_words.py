@@ -15,12 +15,12 @@ PARTS = {
     Part.TAKEN_BACK: "訂正（取消）",
 }
 PARTS_ENGLISH = {
-    Part.POINTS: "paid with points",
-    Part.FREE: "free rides, by fare",
-    Part.SETTLED: "settled by the card's record",
-    Part.LATE_POINTS: "late: paid with points",
-    Part.LATE_FREE: "late: free rides",
-    Part.TAKEN_BACK: "taken back",
+    Part.POINTS: "Paid with points",
+    Part.FREE: "Free rides, by fare",
+    Part.SETTLED: "Settled by the card's record",
+    Part.LATE_POINTS: "Late: paid with points",
+    Part.LATE_FREE: "Late: free rides",
+    Part.TAKEN_BACK: "Taken back",
 }
 STATUS = {Status.PROVISIONAL: "速報（未確定）", Status.FINAL: "確定"}
 STATUS_ENGLISH = {Status.PROVISIONAL: "provisional", Status.FINAL: "final"}
@@ -91,7 +91,7 @@ def _asides(bill: Bill) -> list[str]:
 
 _TITLES = {
     "ja": ("", "乗車回数", "ポイント", "金額（円）", "合計"),
-    "en": ("", "rides", "points", "yen", "total"),
+    "en": ("", "rides", "points", "yen", "Total"),
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from backoffice import bill_csv, bill_words, invoice, queries, raw
-from backoffice.bill import Bill, Month, Status, Terms
+from backoffice.bill import Bill, Closed, Month, Status, Terms
 from backoffice.settings import Told
 from fares.dates import from_number
 from fares.faults import Unusable
@@ -69,8 +69,20 @@ class Basis:
         told = queries.bill_of(connection, operator, month, self.terms, as_of_ms, day_of=self.day_of)
         return replace(told, name=self.names.get(operator, ""))
 
+    def of_month(self, connection: queries.Moment, month: Month, as_of_ms: int) -> tuple[Bill, ...]:
+        """The bill of everybody who has a vehicle or has anything on it; none for a month of which not all is kept."""
+        if month.first_day < queries.books_begin(connection):
+            return ()
+        everybody = queries.operators(connection, month.first_day, month.last_day)
+        told = (self.bill(connection, operator, month, as_of_ms) for operator in everybody)
+        return tuple(each for each in told if each.lines or each.tally.coins or each.remarks.unknown or each.remarks.missing)
 
-def _gone(operator: str, month: Month, begins: int, closed: queries.Closed | None) -> str:
+    def closed(self, connection: queries.Moment) -> Mapping[tuple[str, Month], Closed]:
+        """Every bill that was closed."""
+        return queries.closed_bills(connection)
+
+
+def _gone(operator: str, month: Month, begins: int, closed: Closed | None) -> str:
     """Why there is no bill of a month that the books do not reach back to any more."""
     told = f"{operator}, {month}: the books begin on {from_number(begins)}, what was before was let go of (`kazashi backoffice retain`)"
     if closed is None:
@@ -136,17 +148,16 @@ def run_bill(options: argparse.Namespace, store: queries.Store, setting: Setting
     return 0
 
 
-def bill_file(store: queries.Store, setting: Setting, operator: str, month: Month, *, kind: str, now_ms: int) -> tuple[bytes, Bill]:
+def bill_file(store: queries.Store, stands_on: Basis, operator: str, month: Month, *, kind: str, now_ms: int) -> tuple[bytes, Bill]:
     """The bill as "csv" or "pdf", from the books as they stand and without settling first; raises ``CannotBill``."""
-    stands_on = basis(setting)
     told = _told(store, stands_on, operator, month, now_ms)
     return _pdf(told, stands_on) if kind == "pdf" else _csv(told, bill_csv.ENCODINGS[0]), told
 
 
-def close(store: queries.Store, told: Bill, zone: tzinfo) -> queries.Closed:
+def close(store: queries.Store, told: Bill, zone: tzinfo) -> Closed:
     """Write a final bill down, once. Raises ``CannotBill`` when another one was written down before."""
     kept = queries.keep_bill(store, told)
-    if (kept.rides, kept.points, kept.yen) != (told.rides, told.points, told.yen):
+    if not kept.agrees(told):
         on = datetime.fromtimestamp(kept.at_ms / 1000, zone).date()
         raise CannotBill(
             f"{told.operator}, {told.month}: the bill was closed on {on} with {kept.rides:,} rides, {kept.points:,} points and "

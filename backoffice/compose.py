@@ -21,6 +21,7 @@ from drivers.errors import DriverError
 from fares.faults import Unusable
 
 if TYPE_CHECKING:
+    from backoffice.billing import Basis
     from backoffice.console.pages import Bill
     from backoffice.move import Moved
     from backoffice.registry import CityBooks
@@ -74,17 +75,19 @@ def open_city(settings: Settings, signers: "Sequence[Signer]", now: Now = now_ms
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """What the clerks' pages need beside the books, read once before anything is served."""
+    """What the clerks' pages need beside the books, read once before anything is served. ``bills``: what bills stand on."""
 
     clerks: console_door.Clerks
     secret: bytes
     rider: Callable[[bytes], bytes]
+    bills: "Basis"
 
 
 def office_of(settings: Settings) -> Office | None:
     """Who may see the clerks' pages; None when the settings have none. Raises ``fares.faults.Unusable``."""
     if settings.console is None:
         return None
+    from backoffice import billing
     from drivers.vault_file import VaultFile
 
     file = settings.console.passphrases
@@ -94,14 +97,14 @@ def office_of(settings: Settings) -> Office | None:
         clerks = console_door.read_clerks(file.read_text(encoding="utf-8"))
         # The city's key file is a secret that all our processes share and that outlives them; sessions do, too.
         secret = hmac.new(settings.keys.read_bytes(), b"kazashi console", hashlib.sha256).digest()
-        return Office(clerks, secret, VaultFile.open(settings.console.vault).rider)
+        return Office(clerks, secret, VaultFile.open(settings.console.vault).rider, billing.basis(settings))
     except OSError as error:
         raise Unusable([f"{error.filename}: cannot be read ({error.strerror}); it is needed for the clerks' pages."]) from error
     except UnicodeDecodeError as error:
         raise Unusable([f"{file}: is no text in UTF-8; write a line 'name passphrase' for each clerk."]) from error
     except console_door.PassphrasesUnusable as error:
         raise Unusable([f"{file}: {error}."]) from error
-    except DriverError as error:
+    except (DriverError, billing.CannotBill) as error:
         raise Unusable([str(error)]) from error
 
 
@@ -110,14 +113,14 @@ def console(settings: Settings, books: "CityBooks", store: "Store", office: Offi
     from backoffice.console.pages import Desk, console_router
     from backoffice.console_queries import ConsoleBooks
 
-    asked = ConsoleBooks(store, books)
+    asked = ConsoleBooks(store, books, office.bills, settings.operators)
     noted = logging.getLogger("kazashi.console").info
-    bill = _bills(settings, store, now)
+    bill = _bills(office.bills, store, now)
     desk = Desk(asked, office.clerks, office.secret, office.rider, now, settings.zone, noted, settings.health, bill)
     return console_router(desk)
 
 
-def _bills(settings: Settings, store: "Store", now: Now) -> "Callable[[str, date, str], Bill | None]":
+def _bills(stands_on: "Basis", store: "Store", now: Now) -> "Callable[[str, date, str], Bill | None]":
     from backoffice import billing
     from backoffice.bill import Month
     from backoffice.console.pages import Bill
@@ -127,7 +130,7 @@ def _bills(settings: Settings, store: "Store", now: Now) -> "Callable[[str, date
     def made(operator: str, first: date, kind: str) -> Bill | None:
         month = Month(first.year, first.month)
         try:
-            content, told = billing.bill_file(store, settings, operator, month, kind=kind, now_ms=now())
+            content, told = billing.bill_file(store, stands_on, operator, month, kind=kind, now_ms=now())
         except billing.CannotBill:
             return None
         return Bill(content, types[kind], f"請求書-{told.whose}-{month}.{kind}")

@@ -1,29 +1,34 @@
-"""Adapter (SQLAlchemy): what the clerks' pages ask the city's tables, ``backoffice.schema``. Reads only.
+"""Adapter (SQLAlchemy): what the clerks' pages ask the city's tables, ``backoffice.schema``. The one thing that it writes is a tick.
 
 A page is looked at a few times an hour and the tables are written at all times, so each question is one that an index answers: a rider's
-entries by rider, a month by its service days, what is missing by device. Nothing here decides; two rules are told where they are kept:
-what a posting means in ``backoffice.book``, which vehicle is ill in ``backoffice.health``.
+entries by rider, what is missing by device. Nothing here decides; rules are told where they are kept: what a posting means in
+``backoffice.book``, which vehicle is ill in ``backoffice.health``, what a month comes to in ``backoffice.bill``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, and_, case, func, or_, select
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select
+from sqlalchemy.exc import IntegrityError
 
 from backoffice import schema
+from backoffice.bill import Bill, Closed, Month
 from backoffice.book import TURN, PostingKind, purse
 from backoffice.console.facts import (
+    Accounts,
+    Alarm,
     Gaps,
     Grant,
     Lost,
     Missing,
-    OperatorMonth,
     Reading,
     Ride,
     Rider,
     Sort,
+    Tick,
     Trouble,
     Troubles,
     Vehicle,
@@ -33,11 +38,10 @@ from backoffice.health import Condition
 from drivers.cards.purse import FULL
 from ledger.entry import Flags, Kind, Outcome
 
-_EPOCH_DAY = date(1970, 1, 1)
 _HELD = "later"
 _CONFLICT = "conflict"
-_LATE_RESOLVED = timedelta(days=92)
-"""So long after a month a vehicle may still say how a debit of it ended; what comes later is in the bills, not in this overview."""
+TICKED = 20
+"""So many alarms that were ticked off are told."""
 
 _Key = tuple[int, int, int]
 
@@ -68,15 +72,24 @@ class Database(Protocol):
     """Connections of the city's database (``backoffice.store``)."""
 
     def reading(self) -> AbstractContextManager[Connection]: ...
+    def writing(self) -> AbstractContextManager[Connection]: ...
+
+
+class Bills(Protocol):
+    """Who makes the bills (``backoffice.billing.Basis``)."""
+
+    def of_month(self, connection: Connection, month: Month, as_of_ms: int) -> Sequence[Bill]: ...
+    def closed(self, connection: Connection) -> Mapping[tuple[str, Month], Closed]: ...
 
 
 class ConsoleBooks:
     """``backoffice.console.facts.Books`` over the city's database. ``names``: what people call an operator, by its id."""
 
-    def __init__(self, database: Database, registered: Registered, names: dict[str, str] | None = None) -> None:
+    def __init__(self, database: Database, registered: Registered, bills: Bills, names: Mapping[str, str]) -> None:
         self._database = database
         self._registered = registered
-        self._names = names or {}
+        self._bills = bills
+        self._names = names
 
     # --- vehicles and gaps ------------------------------------------------------------------------------------------------------------
 
@@ -94,7 +107,7 @@ class ConsoleBooks:
         return tuple(
             Vehicle(
                 conditions.get(device.id) or Condition(device.id, device.name, device.created_ms, device.contact_ms),
-                device.operator,
+                self._names.get(device.operator, device.operator),
                 device.id not in conditions,
                 *newest.get(device.id, (0, 1)),
                 holes.get(device.id, 0),
@@ -136,27 +149,30 @@ class ConsoleBooks:
 
     def troubles(self, limit: int) -> Troubles:
         """The newest of each sort. A conflict is an alarm; its copy in the quarantine is not told a second time."""
-        alarm, reject, held = schema.alarm, schema.reject, schema.held
-        open_alarms = alarm.c.seen_ms.is_(None)
+        alarm, reject, held, tick = schema.alarm, schema.reject, schema.held, schema.tick
+        open_alarms = ~schema.ticked_off()
         no_alarm, open_held = reject.c.code != _CONFLICT, held.c.released_ms.is_(None)
         with self._database.reading() as connection:
             names = _names(connection)
             alarms = connection.execute(select(alarm).where(open_alarms).order_by(alarm.c.at_ms.desc(), alarm.c.id).limit(limit)).all()
             rejects = connection.execute(select(reject).where(no_alarm).order_by(reject.c.received_ms.desc()).limit(limit)).all()
             holding = connection.execute(select(held).where(open_held).order_by(held.c.received_ms.desc()).limit(limit)).all()
+            last = select(tick.c.at_ms).where(tick.c.alarm == alarm.c.id).order_by(tick.c.number.desc()).limit(1).scalar_subquery()
+            done = connection.execute(select(alarm).where(schema.ticked_off()).order_by(last.desc(), alarm.c.id).limit(TICKED)).all()
+            ticks = _ticks(connection, [row.id for row in done])
             total = sum(
                 connection.scalar(select(func.count()).select_from(table).where(where)) or 0
                 for table, where in ((alarm, open_alarms), (reject, no_alarm), (held, open_held))
             )
         found = [
-            *(_trouble(Sort.ALARM, row.kind, row, names, at_ms=row.at_ms, sentence=row.sentence) for row in alarms),
+            *(_alarm(row, names).trouble for row in alarms),
             *(_trouble(Sort.REJECT, row.code, row, names, at_ms=row.received_ms, sentence=row.sentence) for row in rejects),
             *(
                 _trouble(Sort.HELD, _HELD, row, names, at_ms=row.received_ms, sentence=f"Version {row.version} of an entry.")
                 for row in holding
             ),
         ]
-        return Troubles(tuple(found[:limit]), total)
+        return Troubles(tuple(found[:limit]), total, tuple(_alarm(row, names, ticks[row.id]) for row in done))
 
     # --- one rider ----------------------------------------------------------------------------------------------------------------------
 
@@ -186,30 +202,34 @@ class ConsoleBooks:
 
     # --- months -------------------------------------------------------------------------------------------------------------------------
 
-    def month(self, first: date) -> tuple[OperatorMonth, ...]:
-        """Each operator's rides of the days of a month, as they are booked now; the bill decides what is billed in which month."""
-        after = (first + timedelta(days=31)).replace(day=1)
-        begins, ends = (first - _EPOCH_DAY).days, (after - _EPOCH_DAY).days
-        settlement = schema.settlement
+    def month(self, month: Month, now_ms: int) -> Accounts:
+        """The very bills that the command makes."""
         with self._database.reading() as connection:
-            rides, free = _ride_counts(connection, begins, ends)
-            sums = _sums(connection, begins, ends)
-            unknown = _unknown(connection, begins, ends)
-            closed = set(connection.scalars(select(settlement.c.operator).where(settlement.c.month == first.year * 100 + first.month)))
-        return tuple(
-            OperatorMonth(
-                operator,
-                self._names.get(operator, operator),
-                rides.get(operator, 0),
-                sums.get((operator, PostingKind.POINTS), 0),
-                free.get(operator, 0),
-                sums.get((operator, PostingKind.FREE), 0),
-                sums.get((operator, PostingKind.CASH), 0),
-                unknown.get(operator, 0),
-                operator in closed,
-            )
-            for operator in sorted({*rides, *free, *unknown, *(operator for operator, _ in sums)})
-        )
+            bills, closed = self._bills.of_month(connection, month, now_ms), self._bills.closed(connection)
+        newest = sorted(closed.values(), key=lambda each: (each.month, each.operator), reverse=True)
+        return Accounts(tuple(bills), tuple((self._names.get(each.operator, each.operator), each) for each in newest))
+
+    # --- alarms -------------------------------------------------------------------------------------------------------------------------
+
+    def alarm(self, number: int) -> Alarm | None:
+        """One alarm with its ticks."""
+        alarm = schema.alarm
+        with self._database.reading() as connection:
+            row = connection.execute(select(alarm).where(alarm.c.id == number)).one_or_none()
+            return None if row is None else _alarm(row, _names(connection), _ticks(connection, [number]).get(number, ()))
+
+    def tick(self, alarm: int, seen: int, tick: Tick) -> bool:
+        """A new row, numbered behind what the clerk saw; the key says whether somebody was quicker."""
+        row = {"alarm": alarm, "number": seen + 1, "at_ms": tick.at_ms, "done": tick.done, "clerk": tick.clerk, "note": tick.note}
+        try:
+            with self._database.writing() as connection:
+                there = connection.scalar(select(func.max(schema.tick.c.number)).where(schema.tick.c.alarm == alarm)) or 0
+                if there != seen:
+                    return False
+                connection.execute(insert(schema.tick), row)
+        except IntegrityError:
+            return False
+        return True
 
 
 def _names(connection: Connection) -> dict[int, str]:
@@ -229,6 +249,20 @@ def _holes(islands: Iterable[Any], names: dict[int, str]) -> Iterator[Missing]:
 
 def _trouble(sort: Sort, code: str, row: Row[Any], names: dict[int, str], *, at_ms: int, sentence: str) -> Trouble:
     return Trouble(sort, code, names.get(row.device, ""), row.epoch, row.seq, at_ms, sentence)
+
+
+def _alarm(row: Row[Any], names: dict[int, str], ticks: tuple[Tick, ...] = ()) -> Alarm:
+    trouble = _trouble(Sort.ALARM, row.kind, row, names, at_ms=row.at_ms, sentence=row.sentence)
+    return Alarm(replace(trouble, alarm=row.id), ticks)
+
+
+def _ticks(connection: Connection, alarms: list[int]) -> dict[int, tuple[Tick, ...]]:
+    """What was said about each of these alarms, the first first."""
+    tick = schema.tick
+    found: dict[int, tuple[Tick, ...]] = {}
+    for row in connection.execute(select(tick).where(tick.c.alarm.in_(alarms)).order_by(tick.c.alarm, tick.c.number)):
+        found[row.alarm] = (*found.get(row.alarm, ()), Tick(row.at_ms, row.done, row.clerk, row.note))
+    return found
 
 
 # --- a rider's rides ----------------------------------------------------------------------------------------------------------------------
@@ -309,67 +343,3 @@ def _reading(rows: Sequence[Row[Any]], names: dict[int, str]) -> Reading | None:
     rega, row = min(seen, key=lambda each: (each[0], -each[1].grant_number, -each[1].utc_ms))
     granted = max(each.granted for _, each in seen)
     return Reading(row.utc_ms, row.vehicle or names.get(row.device, ""), granted, FULL - rega)
-
-
-# --- a month's sums -----------------------------------------------------------------------------------------------------------------------
-
-
-def _ride_counts(connection: Connection, begins: int, ends: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Rides with a card that were paid, and that were free, by operator."""
-    entry = schema.entry
-    paid = or_(entry.c.kind == int(Kind.PAID), and_(entry.c.kind == int(Kind.RESOLVED), entry.c.outcome == int(Outcome.PAID)))
-    asked = (
-        select(
-            entry.c.operator,
-            func.sum(case((paid, 1), else_=0)).label("paid"),
-            func.sum(case((entry.c.kind == int(Kind.FREE), 1), else_=0)).label("free"),
-        )
-        .where(
-            entry.c.service_day >= begins,
-            entry.c.service_day < ends,
-            entry.c.kind.in_([int(Kind.PAID), int(Kind.RESOLVED), int(Kind.FREE)]),
-            entry.c.flags.op("&")(int(Flags.PRACTICE)) == 0,
-        )
-        .group_by(entry.c.operator)
-    )
-    rows = connection.execute(asked).all()
-    return {row.operator: int(row.paid) for row in rows if row.paid}, {row.operator: int(row.free) for row in rows if row.free}
-
-
-def _sums(connection: Connection, begins: int, ends: int) -> dict[tuple[str, PostingKind], int]:
-    """What was booked to each operator's accounts, less what was taken back from them."""
-    posting = schema.posting
-    days = (posting.c.service_day >= begins, posting.c.service_day < ends)
-    kinds = [int(PostingKind.POINTS), int(PostingKind.FREE), int(PostingKind.CASH)]
-    found: dict[tuple[str, PostingKind], int] = {}
-    for account, sign in ((posting.c.credit, 1), (posting.c.debit, -1)):
-        asked = (
-            select(account.label("account"), posting.c.kind, func.sum(posting.c.amount).label("amount"))
-            .where(*days, posting.c.kind.in_(kinds), account.like("operator:%"))
-            .group_by(account, posting.c.kind)
-        )
-        for row in connection.execute(asked):
-            key = (row.account.removeprefix("operator:").rpartition(":")[0], PostingKind(row.kind))
-            found[key] = found.get(key, 0) + sign * int(row.amount)
-    return found
-
-
-def _unknown(connection: Connection, begins: int, ends: int) -> dict[str, int]:
-    """Debits of a month whose outcome nobody knows: not resolved by their vehicle, not booked by the city."""
-    entry, posting = schema.entry, schema.posting
-    columns = (entry.c.device, entry.c.epoch, entry.c.seq, entry.c.ref, entry.c.operator)
-    real = entry.c.flags.op("&")(int(Flags.PRACTICE)) == 0
-    asked = select(*columns).where(entry.c.service_day >= begins, entry.c.service_day < ends, entry.c.kind == int(Kind.UNKNOWN), real)
-    open_debits = {(row.device, row.epoch, row.seq): row.operator for row in connection.execute(asked)}
-    if not open_debits:
-        return {}
-    later = and_(entry.c.service_day >= begins, entry.c.service_day < ends + _LATE_RESOLVED.days)
-    for row in connection.execute(select(*columns).where(later, entry.c.kind == int(Kind.RESOLVED))):
-        open_debits.pop((row.device, row.epoch, row.ref), None)
-    days = (posting.c.service_day >= begins, posting.c.service_day < ends)
-    for booked in connection.execute(select(posting.c.device, posting.c.epoch, posting.c.seq).where(*days, posting.c.leg >= TURN)):
-        open_debits.pop((booked.device, booked.epoch, booked.seq), None)
-    found: dict[str, int] = {}
-    for operator in open_debits.values():
-        found[operator] = found.get(operator, 0) + 1
-    return found

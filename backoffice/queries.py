@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, literal, or_, select, true
 from sqlalchemy.exc import IntegrityError
 
 from backoffice import rows, schema
-from backoffice.bill import BESIDE_COINS, Bill, Month, Movement, Remarks, Status, Terms, bill
+from backoffice.bill import BESIDE_COINS, Bill, Closed, Month, Movement, Remarks, Status, Terms, bill
 from backoffice.book import TURN, PostingKind, granted, turn_of
 from backoffice.clock_repair import Stamp
 from backoffice.grants import GrantKind, RiderGrant, due
@@ -68,17 +68,6 @@ class Unsettled:
     bookings: tuple[Booking, ...]
     alarms: tuple[Alarm, ...]
     untold: tuple[Entry, ...]
-
-
-class Closed(NamedTuple):
-    """A bill as it was when it was closed, at ``at_ms``."""
-
-    operator: str
-    month: Month
-    at_ms: int
-    rides: int
-    points: int
-    yen: int
 
 
 # --- settling -----------------------------------------------------------------------------------------------------------------------------
@@ -459,7 +448,6 @@ def grants_due(store: Store, scheme: Scheme, fiscal_year: int, at_ms: int, *, da
 
 __all__ = [
     "Added",
-    "Closed",
     "Moment",
     "Unsettled",
     "bill_of",

@@ -267,7 +267,7 @@ class Retention:
         entry = schema.entry
         last = ~exists().where(newer.c.device == beat.c.device, newer.c.received_ms > beat.c.received_ms)
         about = exists().where(entry.c.device == alarm.c.device, entry.c.epoch == alarm.c.epoch, entry.c.seq == alarm.c.seq)
-        seen = and_(alarm.c.seen_ms.is_not(None), ~and_(alarm.c.kind.in_(_DERIVED), about))
+        seen = and_(schema.ticked_off(), ~and_(alarm.c.kind.in_(_DERIVED), about))
         forgotten = and_(alarm.c.at_ms < self._cut.at_ms, ~about)  # nobody ticked it off, and nothing is left to look at
         return (
             (Sort.QUARANTINE, reject, reject.c.received_ms < self._before(Sort.QUARANTINE)),

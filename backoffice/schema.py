@@ -25,6 +25,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Index,
     Integer,
     LargeBinary,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    exists,
     text,
 )
 
@@ -290,7 +292,7 @@ held = Table(
     PrimaryKeyConstraint("device", "epoch", "seq"),
 )
 
-# The same alarm is raised once. ``device``, ``epoch``, ``seq``: 0 where it is about none. ``seen_ms``: when a person ticked it off.
+# The same alarm is raised once. ``device``, ``epoch``, ``seq``: 0 where it is about none. Whether a person has seen to it: ``tick``.
 alarm = Table(
     "alarm",
     metadata,
@@ -299,12 +301,32 @@ alarm = Table(
     _wide("device"),
     _wide("epoch"),
     _wide("seq"),
-    _wide("seen_ms", nullable=True),
     _text("kind"),
     _text("sentence"),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("kind", "device", "epoch", "seq"),
 )
+
+# What clerks did with an alarm: the one with the highest ``number`` counts, ``done`` or put back. Written once; goes with its alarm.
+tick = Table(
+    "tick",
+    metadata,
+    _wide("alarm"),
+    _wide("at_ms"),
+    _int("number"),
+    Column("done", Boolean, nullable=False),
+    _text("clerk"),
+    _text("note"),
+    PrimaryKeyConstraint("alarm", "number"),
+)
+
+
+def ticked_off() -> ColumnElement[bool]:
+    """Of a row of ``alarm``: the last that a clerk said about it is that it is seen to."""
+    later = tick.alias("later")
+    last = ~exists().where(later.c.alarm == tick.c.alarm, later.c.number > tick.c.number)
+    return exists().where(tick.c.alarm == alarm.c.id, tick.c.done, last)
+
 
 # ``ledger.notes.Loss``; ``last_seq`` 0: nobody knows.
 loss = Table(

@@ -183,8 +183,8 @@ def _closing(store: queries.Store, stands_on: Basis, until_ms: int) -> Iterable[
     """The bills that have closed by ``until_ms`` and are not written down. An operator whose first vehicle came later has none."""
     terms = stands_on.terms
     with store.reading() as connection:
-        first, written = queries.first_service_day(connection), queries.closed_bills(connection)
-    month = None if first is None else Month.of(first)
+        first, written, begins = queries.first_service_day(connection), queries.closed_bills(connection), queries.books_begin(connection)
+    month = None if first is None else Month.of(max(first, begins))
     while month is not None and terms.closes_ms(month) <= until_ms:
         with store.reading() as connection:
             for operator, since_ms in queries.operators(connection, month.first_day, month.last_day).items():

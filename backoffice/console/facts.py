@@ -9,6 +9,7 @@ from datetime import date
 from enum import Enum
 from typing import Protocol
 
+from backoffice.bill import Bill, Closed, Month
 from backoffice.health import Condition
 from ledger.entry import Kind, Outcome
 
@@ -81,7 +82,10 @@ class Sort(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that a person should look at. ``code`` is a word from a closed list; ``sentence`` is for whoever mends it."""
+    """One thing that a person should look at. ``code`` is a word from a closed list; ``sentence`` is for whoever mends it.
+
+    ``alarm``: the number of an alarm, which a clerk can tick off; 0 for what is none.
+    """
 
     sort: Sort
     code: str
@@ -90,14 +94,39 @@ class Trouble:
     seq: int
     at_ms: int
     sentence: str
+    alarm: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a clerk said about an alarm: ``done``, it is seen to; else it was put back on the list. ``clerk`` may be empty in old books."""
+
+    at_ms: int
+    done: bool
+    clerk: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alarm and what clerks said about it, the first first; the last counts."""
+
+    trouble: Trouble
+    ticks: tuple[Tick, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Ticked off."""
+        return bool(self.ticks) and self.ticks[-1].done
 
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """The newest troubles, and how many there are in all."""
+    """The newest troubles, how many there are in all, and the alarms that were ticked off last."""
 
     newest: tuple[Trouble, ...]
     total: int
+    ticked: tuple[Alarm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +194,15 @@ class Rider:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorMonth:
-    """One operator's month as booked so far. ``free_nominal``: yen that free rides would have cost; ``closed``: the bill is written."""
+class Accounts:
+    """A month: the bill of each operator as it stands, and every bill that was closed, with the operator's name, the newest first."""
 
-    operator: str
-    name: str
-    rides: int
-    points: int
-    free_rides: int
-    free_nominal: int
-    cash: int
-    unknown: int
-    closed: bool
+    bills: tuple[Bill, ...]
+    closed: tuple[tuple[str, Closed], ...]
 
 
 class Books(Protocol):
-    """The city's books, read only. Every method may raise ``backoffice.city.BooksAway``."""
+    """The city's books. Every method may raise ``backoffice.city.BooksAway``."""
 
     def vehicles(self, now_ms: int, today: date) -> tuple[Vehicle, ...]:
         """Every terminal there ever was. ``today``: the day of ``now_ms`` in the town."""
@@ -194,6 +216,14 @@ class Books(Protocol):
         """None when the books have never seen this rider."""
         ...
 
-    def month(self, first: date) -> tuple[OperatorMonth, ...]:
-        """Every operator of the month that begins with ``first``."""
+    def month(self, month: Month, now_ms: int) -> Accounts:
+        """The bills of ``month`` as they stand at ``now_ms``."""
+        ...
+
+    def alarm(self, number: int) -> Alarm | None:
+        """One alarm; None when there is none of this number."""
+        ...
+
+    def tick(self, alarm: int, seen: int, tick: Tick) -> bool:
+        """Add what a clerk says about an alarm of which they saw ``seen`` ticks; False, and nothing added, when there is another by now."""
         ...

@@ -3,20 +3,24 @@
 Everything that a page can say is said by something here. All times hang on one moment, ``NOW_MS``.
 """
 
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta, timezone
 
+from backoffice.bill import Bill, Closed, Month, Movement, Remarks, Terms, bill
+from backoffice.book import PostingKind
 from backoffice.city import BooksAway
 from backoffice.console.facts import (
+    Accounts,
+    Alarm,
     Gaps,
     Grant,
     Lost,
     Missing,
-    OperatorMonth,
     Reading,
     Ride,
     Rider,
     Sort,
+    Tick,
     Trouble,
     Troubles,
     Vehicle,
@@ -39,6 +43,21 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 
+_NAMES = {"kita": "北みなと交通", "minato": "みなと町営バス"}
+_FIRST_MONTH = Month(2026, 4)
+_TERMS = Terms(ZONE, time(5), 14, lambda _: 1)
+_SAID = (Tick(NOW_MS - 20 * _HOUR, done=True, clerk="ito", note="事業者へ電話。車載機を外して保管してもらった。"),)
+_ALARMS = (
+    Trouble(
+        Sort.ALARM, "conflict", "港09", 2, 77, NOW_MS - 2 * _HOUR, "Entry 77 is here with other content; the first one stands.", alarm=1
+    ),
+    Trouble(
+        Sort.ALARM, "conflict", "港09", 2, 78, NOW_MS - 2 * _HOUR, "Entry 78 is here with other content; the first one stands.", alarm=2
+    ),
+    Trouble(Sort.ALARM, "chain", "港09", 2, 76, NOW_MS - 22 * _HOUR, "The chain before this entry is told in two ways.", alarm=3),
+)
+
+
 def rider_of(medium: bytes) -> bytes:
     """What stands for the vault here: the pseudonym of a card of this town."""
     return medium[::-1]
@@ -46,10 +65,14 @@ def rider_of(medium: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class MadeUpBooks:
-    """The town's books; ``dark``: they do not answer; ``whole``: the same town on a day on which nothing is wrong."""
+    """The town's books; ``dark``: they do not answer; ``whole``: the same town on a day on which nothing is wrong.
+
+    ``said``: what clerks said about alarms, by their numbers; the one thing here that changes.
+    """
 
     dark: bool = False
     whole: bool = False
+    said: dict[int, tuple[Tick, ...]] = field(default_factory=lambda: {3: _SAID})
 
     def vehicles(self, now_ms: int, today: date) -> tuple[Vehicle, ...]:
         del now_ms, today
@@ -85,17 +108,25 @@ class MadeUpBooks:
         self._open()
         if self.whole:
             return Troubles((), 0)
+        alarms = tuple(Alarm(trouble, self.said.get(trouble.alarm, ())) for trouble in _ALARMS)
         found = (
-            Trouble(
-                Sort.ALARM, "conflict", "港09", 2, 77, NOW_MS - 2 * _HOUR, "Entry 77 is here with other content; the first one stands."
-            ),
-            Trouble(
-                Sort.ALARM, "conflict", "港09", 2, 78, NOW_MS - 2 * _HOUR, "Entry 78 is here with other content; the first one stands."
-            ),
+            *(each.trouble for each in alarms if not each.done),
             Trouble(Sort.REJECT, "malformed", "港05", 1, 3_310, NOW_MS - 5 * _HOUR, "Field 4 of the entry is no whole number."),
             Trouble(Sort.HELD, "later", "港02", 1, 8_450, NOW_MS - 40 * _MINUTE, "Version 2 of an entry."),
         )
-        return Troubles(found[:limit], len(found))
+        return Troubles(found[:limit], len(found), tuple(each for each in alarms if each.done))
+
+    def alarm(self, number: int) -> Alarm | None:
+        self._open()
+        return next((Alarm(each, self.said.get(number, ())) for each in _ALARMS if each.alarm == number), None)
+
+    def tick(self, alarm: int, seen: int, tick: Tick) -> bool:
+        self._open()
+        before = self.said.get(alarm, ())
+        if len(before) != seen:
+            return False
+        self.said[alarm] = (*before, tick)
+        return True
 
     def rider(self, rider: bytes, limit: int) -> Rider | None:
         self._open()
@@ -115,19 +146,47 @@ class MadeUpBooks:
         )
         return Rider(rides[:limit], len(rides), grants, booked, 0 if even else 1, 0 if even else 100, reading)
 
-    def month(self, first: date) -> tuple[OperatorMonth, ...]:
+    def month(self, month: Month, now_ms: int) -> Accounts:
         self._open()
-        closed = first < NOW.date().replace(day=1)
-        if first < date(2026, 4, 1):
-            return ()
-        return (
-            OperatorMonth("minato", "みなと町営バス", 4_208, 521_400, 611, 91_650, 38_250, 0 if closed else 2, closed=closed),
-            OperatorMonth("kita", "北みなと交通", 1_077, 163_900, 0, 0, 12_100, 0, closed=closed),
-        )
+        bills = tuple(_bill(operator, month, now_ms) for operator in _NAMES) if month >= _FIRST_MONTH else ()
+        closed = list[tuple[str, Closed]]()
+        each = _FIRST_MONTH
+        while _TERMS.closes_ms(each) <= now_ms:
+            at_ms = _TERMS.closes_ms(each) + 4 * _HOUR
+            told = [_bill(operator, each, at_ms) for operator in _NAMES]
+            closed += [(one.whose, Closed(one.operator, each, at_ms, one.rides, one.points, one.yen)) for one in told]
+            each = each.following
+        return Accounts(bills, tuple(reversed(closed)))
 
     def _open(self) -> None:
         if self.dark:
             raise BooksAway
+
+
+def _bill(operator: str, month: Month, as_of_ms: int) -> Bill:
+    """A month with every kind of line that a clerk meets; the north has no free line."""
+    large = operator == "minato"
+    share = 4 if large else 1
+    days = range(month.first_day, month.last_day + 1)
+    moves = [
+        move
+        for day in days
+        for move in (
+            Movement(day, _day_ms(day), PostingKind.POINTS, 0, share * 4_340 + day % 7 * 10, share * 35 - day % 5),
+            Movement(day, _day_ms(day), PostingKind.CASH, 0, 1_275, 9),
+            Movement(day, _day_ms(day), PostingKind.CASH, 0, 200, 1, alone=True),
+            *((Movement(day, _day_ms(day), PostingKind.FREE, 0, 3_050, 20),) if large else ()),
+        )
+    ]
+    moves.append(Movement(month.first_day - 3, _day_ms(month.first_day + 20), PostingKind.POINTS, 0, 420, 3))
+    moves.append(Movement(month.first_day + 4, _day_ms(month.first_day + 9), PostingKind.POINTS, 1, 150))
+    remarks = Remarks(unknown=2, unknown_points=250, missing=27) if large and as_of_ms < _TERMS.closes_ms(month) else Remarks()
+    return replace(bill(operator, month, moves, _TERMS, as_of_ms, remarks=remarks), name=_NAMES[operator])
+
+
+def _day_ms(day: int) -> int:
+    """That evening, when its rides had come."""
+    return day * _DAY + 11 * _HOUR
 
 
 def _vehicle(number: int, taps: int, quiet_ms: int = 0, broken: str = "", untested: str = "") -> Vehicle:

@@ -22,10 +22,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from backoffice.bill import Month
 from backoffice.city import BooksAway
 from backoffice.console import views, words
 from backoffice.console.door import SESSION_S, Clerks, Door, Visit
-from backoffice.console.facts import Books
+from backoffice.console.facts import Alarm, Books, Tick
 from backoffice.console.parts import ROOT, Now, Page, Place
 from backoffice.console.words import Language, Say
 from backoffice.health import Rules
@@ -139,7 +140,7 @@ class Console:
 
     def __post_init__(self) -> None:
         self.door = Door(self.desk.clerks, self.desk.secret)
-        said = words.read(_data("words.toml"))
+        said = words.standard()
         self._words = {language: said.in_language(language) for language in Language}
         self._style = _data("style.css")
         self._templates = Environment(
@@ -151,6 +152,7 @@ class Console:
             "/gaps": self._for_clerks(self._gaps),
             "/card": self._for_clerks(self._card),
             "/months": self._for_clerks(self._months),
+            "/alarms/{number}": self._for_clerks(self._alarm),
             "/bills/{operator}/{month}.{form}": self._for_clerks(self._bill),
             "/enter": self._for_all(self._entrance),
             "/language/{code}": self._for_all(self._choose),
@@ -159,6 +161,7 @@ class Console:
         }
         self.posts = {
             "/card": self._for_clerks(self._look_up),
+            "/alarms/{number}": self._for_clerks(self._tick),
             "/enter": self._for_all(self._enter),
             "/leave": self._for_all(self._leave),
         }
@@ -252,8 +255,8 @@ class Console:
     async def _months(self, call: _Call) -> Response:
         now = self._now()
         first = views.month_of(call.request.query_params.get("month", ""), now.today)
-        operators = await run_in_threadpool(self.desk.books.month, first)
-        return self._page(call, views.months_page(first, operators, now, call.say, bills=self.desk.bill is not None))
+        accounts = await run_in_threadpool(self.desk.books.month, Month(first.year, first.month), now.unix_ms)
+        return self._page(call, views.months_page(first, accounts, now, call.say, bills=self.desk.bill is not None))
 
     async def _bill(self, call: _Call) -> Response:
         asked = call.request.path_params
@@ -263,7 +266,7 @@ class Console:
             bill = await run_in_threadpool(self.desk.bill, asked["operator"], first, asked["form"])
         if bill is None:
             return self._failed(call, "failed.bill", HTTPStatus.NOT_FOUND)
-        name = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(bill.filename)}"}
+        name = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(bill.filename, safe='')}"}
         return Response(bill.content, media_type=bill.media_type, headers=name)
 
     async def _nothing(self, call: _Call) -> Response:
@@ -272,6 +275,36 @@ class Console:
     async def _stylesheet(self, request: Request) -> Response:
         del request
         return Response(self._style, media_type="text/css", headers=_HEADERS | {"Cache-Control": "no-cache"})
+
+    # --- one alarm --------------------------------------------------------------------------------------------------------------------
+
+    async def _alarm(self, call: _Call) -> Response:
+        alarm = await self._asked_alarm(call)
+        return await self._nothing(call) if alarm is None else self._page(call, views.alarm_page(alarm, self._now(), call.say))
+
+    async def _tick(self, call: _Call) -> Response:
+        form = await _form(call.request)
+        alarm = await self._asked_alarm(call)
+        if alarm is None or call.visit.clerk is None:
+            return await self._nothing(call)
+        now, typed = self._now(), form.get("note", "")
+        if not self._ours(call, form):
+            return self._page(call, views.alarm_page(alarm, now, call.say, "enter.expired", typed), HTTPStatus.FORBIDDEN)
+        try:
+            note = views.note(typed)
+        except views.NotANote as problem:
+            return self._page(call, views.alarm_page(alarm, now, call.say, problem.name, typed), HTTPStatus.UNPROCESSABLE_ENTITY)
+        number, seen = alarm.trouble.alarm, _number(form.get("seen", ""))
+        tick = Tick(now.unix_ms, not alarm.done, call.visit.clerk, note)
+        if seen != len(alarm.ticks) or not await run_in_threadpool(self.desk.books.tick, number, seen, tick):
+            newest = await self._asked_alarm(call) or alarm
+            return self._page(call, views.alarm_page(newest, now, call.say, "tick.meanwhile", typed), HTTPStatus.CONFLICT)
+        self.desk.noted(f"console: {tick.clerk} {'ticked off' if tick.done else 'put back'} alarm {number}")
+        return RedirectResponse(views.alarm_path(number), HTTPStatus.SEE_OTHER)
+
+    async def _asked_alarm(self, call: _Call) -> Alarm | None:
+        number = _number(call.request.path_params["number"])
+        return await run_in_threadpool(self.desk.books.alarm, number) if number else None
 
     # --- one card ---------------------------------------------------------------------------------------------------------------------
 
@@ -351,6 +384,11 @@ async def _form(request: Request) -> Mapping[str, str]:
         if len(body) > MOST_BYTES:
             raise TooLong
     return {name: values[-1] for name, values in parse_qs(body.decode(errors="replace"), max_num_fields=8).items()}
+
+
+def _number(text: str) -> int:
+    """A number of at most nine digits; 0 for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _inside(address: str) -> str:

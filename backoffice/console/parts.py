@@ -134,10 +134,22 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class TickForm:
+    """Where a clerk says what became of an alarm, to be sent to ``action``. ``seen``: how often clerks had said something before."""
+
+    action: str
+    seen: int
+    heading: str
+    button: str
+    typed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page.
 
-    ``title`` is its heading and the window's title. ``form``: the card's form stands on it; ``problem``: what was wrong with it.
+    ``title`` is its heading and the window's title. ``form``: the card's form stands on it, ``tick``: an alarm's, behind all sections;
+    ``problem``: what was wrong with what was sent.
     """
 
     place: Place
@@ -149,6 +161,7 @@ class Page:
     form: bool = False
     problem: str = ""
     typed: str = ""
+    tick: TickForm | None = None
     links: tuple[Link, ...] = ()
     at: Moment | None = None
 

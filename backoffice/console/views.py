@@ -5,18 +5,20 @@ together under one explanation, because two hundred rows that each explain thems
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
+from urllib.parse import quote
 
-from backoffice.console.facts import Gaps, Grant, OperatorMonth, Ride, Rider, Sort, Trouble, Troubles, Vehicle
+from backoffice.bill import Bill, Closed, Month, Status
+from backoffice.bill_words import what
+from backoffice.console.facts import Accounts, Alarm, Gaps, Grant, Ride, Rider, Sort, Trouble, Troubles, Vehicle
 from backoffice.console.parts import (
     ROOT,
     Cell,
     Column,
     Level,
     Link,
-    Links,
     Moment,
     Now,
     Number,
@@ -26,6 +28,7 @@ from backoffice.console.parts import (
     State,
     Table,
     Text,
+    TickForm,
     day_name,
     moment,
     month_name,
@@ -40,6 +43,9 @@ BEHIND = 500
 """More entries than this on a vehicle that has contact: they should have come."""
 
 IDM_DIGITS = 16
+NOTE_LETTERS = 200
+CLOSED = 12
+"""So many closed bills are listed."""
 
 
 def _when(unix_ms: int | None, now: Now, say: Say) -> Cell:
@@ -240,34 +246,153 @@ def troubles_page(troubles: Troubles, now: Now, say: Say) -> Page:
     return Page(
         Place.TROUBLES,
         say("troubles.title"),
-        sections,
+        (*sections, *((_ticked_section(troubles.ticked, now, say),) if troubles.ticked else ())),
         state=state if newest else State(Level.GOOD, say("troubles.none")),
         sentences=(*shown, say("troubles.what")),
         at=moment(now.unix_ms, now, say),
     )
 
 
+def trouble_line(trouble: Trouble, say: Say) -> str:
+    """One trouble on one line, for a report."""
+    what = say(f"{_trouble_name(trouble, say)}.title")
+    return say("troubles.line", vehicle=trouble.vehicle or say("none.unknown"), what=what, seq=trouble.seq, detail=trouble.sentence)
+
+
+def _trouble_name(trouble: Trouble, say: Say) -> str:
+    known = trouble.code.replace(" ", "-")
+    return f"trouble.{known}" if say.has(f"trouble.{known}.title") else f"trouble.other_{trouble.sort.value}"
+
+
 def _trouble_section(sort: Sort, code: str, troubles: Sequence[Trouble], now: Now, say: Say) -> Section:
-    known = code.replace(" ", "-")
-    name = f"trouble.{known}" if say.has(f"trouble.{known}.title") else f"trouble.other_{sort.value}"
+    name = _trouble_name(troubles[0], say)
+    heading = say(f"{name}.title")
+    return Section(
+        f"{sort.value}-{code.replace(' ', '-')}",
+        heading,
+        State(_URGENCY[sort], say(f"troubles.{sort.value}", count=len(troubles))),
+        (say(f"{name}.means"),),
+        say(f"{name}.do"),
+        _trouble_table(say("troubles.caption", what=heading), troubles, now, say),
+    )
+
+
+def _trouble_table(caption: str, troubles: Sequence[Trouble], now: Now, say: Say, *, links: bool = True) -> Table:
+    """Troubles of one kind; alarms lead to where they are ticked off, unless this is it."""
+    links = links and any(each.alarm for each in troubles)
     columns = (
         Column(say("troubles.vehicle"), header=True),
         Column(say("troubles.entry"), number=True),
         Column(say("troubles.at")),
         Column(say("troubles.sentence")),
+        *((Column(say("troubles.tick")),) if links else ()),
     )
     rows = tuple(
-        (Text(each.vehicle), Number(f"{each.seq:,}"), moment(each.at_ms, now, say), Text(each.sentence, language="en")) for each in troubles
+        (
+            Text(each.vehicle or say("none.unknown")),
+            Number(f"{each.seq:,}"),
+            moment(each.at_ms, now, say),
+            Text(each.sentence, language="en"),
+            *((_alarm_link(each, say("tick.open"), say),) if links else ()),
+        )
+        for each in troubles
     )
+    return Table(caption, columns, rows)
+
+
+def _alarm_link(trouble: Trouble, text: str, say: Say) -> Link:
+    return Link(text, alarm_path(trouble.alarm), say("tick.about", number=trouble.alarm, vehicle=trouble.vehicle, entry=trouble.seq))
+
+
+def alarm_path(alarm: int) -> str:
+    """The address of an alarm."""
+    return f"{ROOT}/alarms/{alarm}"
+
+
+def _ticked_section(ticked: Sequence[Alarm], now: Now, say: Say) -> Section:
+    columns = (
+        Column(say("tick.alarm"), header=True),
+        Column(say("tick.clerk")),
+        Column(say("tick.at")),
+        Column(say("tick.note")),
+        Column(say("troubles.tick")),
+    )
+    rows = tuple(
+        (
+            Text(say(f"{_trouble_name(each.trouble, say)}.title"), each.trouble.vehicle),
+            Text(each.ticks[-1].clerk or say("none.unknown")),
+            moment(each.ticks[-1].at_ms, now, say),
+            Text(each.ticks[-1].note or say("none.unknown")),
+            _alarm_link(each.trouble, say("tick.look"), say),
+        )
+        for each in ticked
+    )
+    caption = say("tick.ticked_caption", count=len(rows))
+    return Section("ticked", say("tick.ticked"), sentences=(say("tick.ticked_what"),), table=Table(caption, columns, rows))
+
+
+# --- one alarm ----------------------------------------------------------------------------------------------------------------------------
+
+
+class NotANote(ValueError):
+    """What was written about an alarm cannot be kept; ``name`` is the sentence that says why."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def note(typed: str) -> str:
+    """What a clerk wrote, as it is kept. Raises ``NotANote``."""
+    written = " ".join(typed.split())
+    if not written:
+        raise NotANote("tick.empty")
+    if len(written) > NOTE_LETTERS:
+        raise NotANote("tick.too_long")
+    if not written.isprintable():
+        raise NotANote("tick.not_text")
+    return written
+
+
+def alarm_page(alarm: Alarm, now: Now, say: Say, problem: str = "", typed: str = "") -> Page:
+    """One alarm, what clerks said about it, and where to tick it off, or to put it back. ``problem``: the name of a sentence."""
+    name = _trouble_name(alarm.trouble, say)
     heading = say(f"{name}.title")
-    return Section(
-        f"{sort.value}-{known}",
-        heading,
-        State(_URGENCY[sort], say(f"troubles.{sort.value}", count=len(troubles))),
-        (say(f"{name}.means"),),
-        say(f"{name}.do"),
-        Table(say("troubles.caption", what=heading), columns, rows),
+    table = _trouble_table(say("tick.caption"), (alarm.trouble,), now, say, links=False)
+    sections = [Section("alarm", heading, sentences=(say(f"{name}.means"),), to_do=say(f"{name}.do"), table=table)]
+    if alarm.ticks:
+        sections.append(_ticks_section(alarm, now, say))
+    word = "undo" if alarm.done else "do"
+    form = TickForm(alarm_path(alarm.trouble.alarm), len(alarm.ticks), say(f"tick.{word}"), say(f"tick.{word}_button"), typed)
+    return Page(
+        Place.TROUBLES,
+        say("tick.title"),
+        tuple(sections),
+        state=State(Level.GOOD, say("tick.done")) if alarm.done else State(Level.ACT, say("tick.not_done")),
+        tick=form,
+        problem=say(problem) if problem else "",
+        links=(Link(say("tick.back"), Place.TROUBLES.path),),
+        at=moment(now.unix_ms, now, say),
     )
+
+
+def _ticks_section(alarm: Alarm, now: Now, say: Say) -> Section:
+    columns = (
+        Column(say("tick.at"), header=True),
+        Column(say("tick.said")),
+        Column(say("tick.clerk")),
+        Column(say("tick.note")),
+    )
+    rows = tuple(
+        (
+            moment(each.at_ms, now, say),
+            Text(say("tick.done" if each.done else "tick.put_back")),
+            Text(each.clerk or say("none.unknown")),
+            Text(each.note or say("none.unknown")),
+        )
+        for each in reversed(alarm.ticks)
+    )
+    return Section("ticks", say("tick.history"), table=Table(say("tick.history_caption"), columns, rows))
 
 
 # --- one rider ----------------------------------------------------------------------------------------------------------------------------
@@ -476,47 +601,98 @@ def month_of(text: str, today: date) -> date:
     return min(first, today.replace(day=1))
 
 
-def months_page(first: date, operators: Iterable[OperatorMonth], now: Now, say: Say, *, bills: bool) -> Page:
-    """Each operator's month so far; ``bills``: the bills can be fetched."""
-    rows = tuple(_operator_row(each, first, say, bills=bills) for each in operators)
-    columns = (
-        Column(say("months.operator"), header=True),
-        Column(say("months.rides"), number=True),
-        Column(say("months.points"), number=True),
-        Column(say("months.free_rides"), number=True),
-        Column(say("months.free_nominal"), number=True),
-        Column(say("months.cash"), number=True),
-        Column(say("months.unknown"), number=True),
-        Column(say("months.state")),
-        *((Column(say("months.bill")),) if bills else ()),
-    )
-    name = month_name(first, say)
-    table = Table(say("months.caption", month=name), columns, rows)
+def months_page(first: date, accounts: Accounts, now: Now, say: Say, *, bills: bool) -> Page:
+    """Each operator's bill of a month as it stands, line by line, and the bills that were closed; ``bills``: there are files of them."""
     running = first == now.today.replace(day=1)
-    sentences = (say("months.running", day=day_name(now.today, now.today, say)) if running else say("months.over"), say("months.what"))
+    name = month_name(first, say)
+    closed = {each.operator: each for _, each in accounts.closed if each.month == Month(first.year, first.month)}
+    own = tuple(
+        _bill_section(place, told, closed.get(told.operator), now, say, bills=bills) for place, told in enumerate(accounts.bills, 1)
+    )
     before = (first - timedelta(days=1)).replace(day=1)
     after = (first + timedelta(days=31)).replace(day=1)
     links = [Link(say("months.before", month=month_name(before, say)), _month_path(before))]
     if not running:
         links.append(Link(say("months.after", month=month_name(after, say)), _month_path(after)))
-    section = (
-        Section("operators", name, table=table, sentences=sentences)
-        if rows
-        else Section("operators", name, sentences=(say("months.none"),))
+    told = tuple(say(f"months.{each}") for each in (("running", "what") if running else ("what",)))
+    return Page(
+        Place.MONTHS,
+        say("months.title_of", month=name),
+        (*(own or (Section("none", name, sentences=(say("months.none"),)),)), _closed_section(accounts.closed, now, say)),
+        sentences=told,
+        links=tuple(links),
+        at=moment(now.unix_ms, now, say),
     )
-    return Page(Place.MONTHS, say("months.title"), (section,), links=tuple(links), at=moment(now.unix_ms, now, say))
+
+
+def _bill_section(place: int, told: Bill, closed: Closed | None, now: Now, say: Say, *, bills: bool) -> Section:
+    columns = (
+        Column(say("months.part"), header=True),
+        Column(say("months.rides"), number=True),
+        Column(say("months.points"), number=True),
+        Column(say("months.yen"), number=True),
+    )
+    lines = [(what(line, told.month, say.language.value), line.rides, line.points, line.yen) for line in told.lines]
+    rows: list[tuple[Cell, ...]] = [
+        (Text(name), *(Number(f"{number:,}") for number in numbers))
+        for name, *numbers in [*lines, (say("months.total"), told.rides, told.points, told.yen)]
+    ]
+    month = month_name(date(told.month.year, told.month.month, 1), say)
+    about = say("months.about", operator=told.whose, month=month)
+    path = f"{ROOT}/bills/{quote(told.operator, safe='')}/{told.month}"
+    links = tuple(Link(say(f"months.{form}"), f"{path}.{form}", about) for form in ("pdf", "csv")) if bills else ()
+    caption = say("months.caption", operator=told.whose, month=month)
+    table = Table(caption, columns, tuple(rows))
+    return Section(f"bill-{place}", told.whose, bill_state(told, closed, now, say), _asides(told, say), table=table, links=links)
+
+
+def bill_state(told: Bill, closed: Closed | None, now: Now, say: Say) -> State:
+    """Whether the bill can still change, and whether it is still the one that was closed."""
+    if closed is not None:
+        figures = {"rides": closed.rides, "points": closed.points, "yen": closed.yen}
+        detail = say("months.closed_at", at=moment(closed.at_ms, now, say).text, **figures)
+        if closed.agrees(told):
+            return State(Level.GOOD, say("months.closed"), detail)
+        return State(Level.ACT, say("months.differs"), f"{detail} {say('months.differs_do')}")
+    if told.status is Status.FINAL:
+        return State(Level.LOOK, say("months.unclosed"), say("months.unclosed_do"))
+    return State(Level.REST, say("months.open"), say("months.open_until", at=moment(told.closes_ms, now, say).text))
+
+
+def _asides(told: Bill, say: Say) -> tuple[str, ...]:
+    """What stands beside the bill and is not on it."""
+    tally, found = told.tally, told.remarks
+    asides = (
+        (tally.coins, say("months.coins", yen=tally.coins, rides=tally.coin_rides)),
+        (found.unknown, say("months.unknown", count=found.unknown, points=found.unknown_points)),
+        (found.repaired, say("months.repaired", count=len(found.repaired))),
+        (found.missing, say("months.missing", count=found.missing)),
+        (found.lost, say("months.lost", count=found.lost)),
+    )
+    return tuple(sentence for there, sentence in asides if there)
+
+
+def _closed_section(closed: Sequence[tuple[str, Closed]], now: Now, say: Say) -> Section:
+    heading = say("closed.heading")
+    if not closed:
+        return Section("closed", heading, sentences=(say("closed.none"),))
+    columns = (
+        Column(say("closed.bill"), header=True),
+        Column(say("months.rides"), number=True),
+        Column(say("months.points"), number=True),
+        Column(say("months.yen"), number=True),
+        Column(say("closed.at")),
+    )
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            Link(f"{name} {month_name(date(*each.month, 1), say)}", _month_path(date(*each.month, 1))),
+            *(Number(f"{number:,}") for number in (each.rides, each.points, each.yen)),
+            moment(each.at_ms, now, say),
+        )
+        for name, each in closed[:CLOSED]
+    )
+    return Section("closed", heading, table=Table(say("closed.caption"), columns, rows))
 
 
 def _month_path(first: date) -> str:
     return f"{Place.MONTHS.path}?month={first:%Y-%m}"
-
-
-def _operator_row(month: OperatorMonth, first: date, say: Say, *, bills: bool) -> tuple[Cell, ...]:
-    numbers = (month.rides, month.points, month.free_rides, month.free_nominal, month.cash, month.unknown)
-    state = State(Level.GOOD, say("months.closed")) if month.closed else State(Level.REST, say("months.open"))
-    row: tuple[Cell, ...] = (Text(month.name or month.operator), *(Number(f"{number:,}") for number in numbers), state)
-    if not bills:
-        return row
-    about = say("months.about", operator=month.name or month.operator, month=month_name(first, say))
-    links = tuple(Link(say(f"months.{form}"), f"{ROOT}/bills/{month.operator}/{first:%Y-%m}.{form}", about) for form in ("pdf", "csv"))
-    return (*row, Links(links))

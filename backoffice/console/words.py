@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import resources
 from typing import cast
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -69,6 +70,11 @@ def read(text: str) -> Words:
     if faults:
         raise WordsError("\n".join(faults))
     return Words(sentences)
+
+
+def standard() -> Words:
+    """The words that come along."""
+    return read(resources.files("backoffice.console").joinpath("words.toml").read_text(encoding="utf-8"))
 
 
 def _leaves(table: Mapping[str, object], path: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -67,7 +67,7 @@ def test_a_letter_that_shift_jis_does_not_have_is_named() -> None:
 def test_the_table_names_late_months_and_what_is_not_billed() -> None:
     text = table(november(), "en")
     assert text.startswith("aoba, 2026-11: final\n")
-    assert "late: paid with points (ridden 2026-10)" in text
+    assert "Late: paid with points (ridden 2026-10)" in text
     assert "440 yen in cash boxes (rides for coins alone: 1); not billed." in text
     assert "2 debits of 740 points cannot be told; not billed." in text
 

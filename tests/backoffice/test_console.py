@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backoffice import receive, settle
+from backoffice.bill import Closed, Month
 from backoffice.console import door, made_up, views, words
-from backoffice.console.facts import Books, Reading, Rider, Sort, Trouble, Troubles, Vehicle
+from backoffice.console.facts import Accounts, Alarm, Books, Reading, Rider, Sort, Trouble, Troubles, Vehicle
 from backoffice.console.parts import Level, Now, Page, Section, State
 from backoffice.console.words import Language, Say
 from backoffice.health import Ill, Rules
@@ -23,6 +24,7 @@ WORDS = words.read(resources.files("backoffice.console").joinpath("words.toml").
 NOW = Now(made_up.NOW_MS, made_up.ZONE)
 BOOKS: Books = made_up.MadeUpBooks()
 LANGUAGES = list(Language)
+NOVEMBER = Month(2026, 11)
 HOUR = 3_600_000
 RULES = Rules()
 
@@ -46,8 +48,17 @@ def every_page(books: Books, say: Say) -> list[Page]:
         views.card_page(say),
         views.unknown_card_page(say),
         views.rider_page(rider, NOW, say),
-        views.months_page(date(2026, 11, 1), books.month(date(2026, 11, 1)), NOW, say, bills=True),
+        views.alarm_page(the_alarm(books, 1), NOW, say),
+        views.alarm_page(the_alarm(books, 3), NOW, say),
+        views.months_page(date(2026, 11, 1), books.month(NOVEMBER, NOW.unix_ms), NOW, say, bills=True),
+        views.months_page(date(2026, 10, 1), books.month(Month(2026, 10), NOW.unix_ms), NOW, say, bills=True),
     ]
+
+
+def the_alarm(books: Books, number: int) -> Alarm:
+    alarm = books.alarm(number)
+    assert alarm is not None
+    return alarm
 
 
 def a_vehicle() -> Vehicle:
@@ -199,8 +210,8 @@ def test_a_day_without_anything_wrong_says_so_on_each_page_and_draws_no_empty_ta
 
 def test_troubles_of_one_kind_stand_together_alarms_first_with_what_to_do(say: Say) -> None:
     page = views.troubles_page(BOOKS.troubles(100), NOW, say)
-    assert [section.name for section in page.sections] == ["alarm-conflict", "reject-malformed", "held-later"]
-    assert all(section.to_do for section in page.sections)
+    assert [section.name for section in page.sections] == ["alarm-conflict", "reject-malformed", "held-later", "ticked"]
+    assert all(section.to_do for section in page.sections[:-1])
     assert page.sections[0].heading == say("trouble.conflict.title")
 
 
@@ -309,17 +320,57 @@ def test_a_month_is_read_and_anything_else_is_this_month(text: str, first: date)
 
 def test_the_running_month_leads_back_only_and_an_older_one_both_ways(say: Say) -> None:
     def leads_to(first: date) -> list[str]:
-        return [link.href[-7:] for link in views.months_page(first, (), NOW, say, bills=False).links]
+        return [link.href[-7:] for link in views.months_page(first, Accounts((), ()), NOW, say, bills=False).links]
 
     assert leads_to(date(2026, 11, 1)) == ["2026-10"]
     assert leads_to(date(2026, 1, 1)) == ["2025-12", "2026-02"]
 
 
 def test_links_with_one_text_are_told_apart_by_what_is_said_after_it(say: Say) -> None:
-    page = views.months_page(date(2026, 11, 1), BOOKS.month(date(2026, 11, 1)), NOW, say, bills=True)
-    links = [link for section in page.sections if section.table for row in section.table.rows for link in getattr(row[-1], "links", ())]
+    page = views.months_page(date(2026, 11, 1), BOOKS.month(NOVEMBER, NOW.unix_ms), NOW, say, bills=True)
+    links = [link for section in page.sections for link in section.links]
     assert len(links) == 4
     assert len({(link.text, link.about) for link in links}) == 4
+
+
+def test_the_last_row_of_a_bill_on_the_page_is_what_the_bill_asks_for(say: Say) -> None:
+    told = BOOKS.month(NOVEMBER, NOW.unix_ms).bills
+    page = views.months_page(date(2026, 11, 1), BOOKS.month(NOVEMBER, NOW.unix_ms), NOW, say, bills=True)
+    tables = [section.table for section in page.sections if section.name.startswith("bill-")]
+    shown = [[getattr(cell, "text", "") for cell in table.rows[-1][1:]] for table in tables if table]
+    assert shown == [[f"{each.rides:,}", f"{each.points:,}", f"{each.yen:,}"] for each in told]
+    assert [section.heading for section in page.sections[:2]] == ["北みなと交通", "みなと町営バス"]
+
+
+def test_a_bill_is_open_due_closed_or_not_what_was_closed(say: Say) -> None:
+    (_, told) = BOOKS.month(Month(2026, 10), NOW.unix_ms).bills
+    closed = Closed("minato", told.month, NOW.unix_ms, told.rides, told.points, told.yen)
+    (running,) = [each for each in BOOKS.month(NOVEMBER, NOW.unix_ms).bills if each.operator == "minato"]
+    states = [
+        views.bill_state(running, None, NOW, say),
+        views.bill_state(told, None, NOW, say),
+        views.bill_state(told, closed, NOW, say),
+        views.bill_state(told, closed._replace(yen=told.yen + 1), NOW, say),
+    ]
+    assert [state.level for state in states] == [Level.REST, Level.LOOK, Level.GOOD, Level.ACT]
+
+
+# --- Alarms -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"), [("", "tick.empty"), (" \n\t", "tick.empty"), ("あ" * 201, "tick.too_long"), ("a\x00b", "tick.not_text")]
+)
+def test_what_is_no_note_is_answered_in_one_sentence(typed: str, problem: str, say: Say) -> None:
+    with pytest.raises(views.NotANote) as wrong:
+        views.note(typed)
+    assert wrong.value.name == problem
+    assert views.alarm_page(the_alarm(BOOKS, 1), NOW, say, problem, typed).problem == say(problem)
+
+
+def test_a_note_is_kept_as_one_line(say: Say) -> None:
+    assert views.note("  電話　した。\r\n  Called. ") == "電話 した。 Called."
+    assert views.alarm_page(the_alarm(BOOKS, 3), NOW, say).state == State(Level.GOOD, say("tick.done"))
 
 
 def test_sections_of_a_page_have_names_of_their_own(say: Say) -> None:

@@ -17,7 +17,7 @@ from backoffice.console.pages import MOST_BYTES, Bill, Desk, console_router
 from backoffice.health import Rules
 
 WORD_OF_SATO = "correct horse battery staple"
-PAGES = ("/console/", "/console/troubles", "/console/gaps", "/console/card", "/console/months")
+PAGES = ("/console/", "/console/troubles", "/console/gaps", "/console/card", "/console/months", "/console/alarms/1")
 IDM = made_up.CARD.hex()
 
 
@@ -312,3 +312,55 @@ def test_a_bill_that_cannot_be_is_said_in_a_sentence(browser: Browser, path: str
     enter(browser)
     answer = browser.get(f"/console/bills/{path}")
     assert (answer.status_code, "月別集計へ戻り" in answer.text) == (404, True)
+
+
+# --- Alarms -------------------------------------------------------------------------------------------------------------------------------
+
+
+def say_about(browser: Browser, alarm: int, note: str, seen: int | None = None) -> httpx.Response:
+    page = browser.get(f"/console/alarms/{alarm}").text
+    shown = re.findall(r'name="seen" value="(\d+)"', page)[-1]
+    return browser.post(f"/console/alarms/{alarm}", data={"token": token(page), "seen": shown if seen is None else seen, "note": note})
+
+
+def test_an_alarm_is_ticked_off_with_who_when_and_what_and_put_back(browser: Browser, office: Office) -> None:
+    enter(browser)
+    assert "/console/alarms/1" in browser.get("/console/troubles").text
+    page = say_about(browser, 1, "事業者へ電話した。").text
+    assert all(part in page for part in ("確認済み", "sato", "事業者へ電話した。", "10:32"))
+    assert office.noted[-1] == "console: sato ticked off alarm 1"
+    listed = browser.get("/console/troubles").text
+    assert listed.index("最近確認した警報") < listed.index("/console/alarms/1")
+    page = say_about(browser, 1, "まだ続いている。").text
+    assert "まだ確認されていません" in page
+    assert office.noted[-1] == "console: sato put back alarm 1"
+    assert [tick.done for tick in office.books.said[1]] == [True, False]
+
+
+def test_an_alarm_is_not_ticked_off_without_a_word_nor_over_another_clerks(browser: Browser, office: Office) -> None:
+    enter(browser)
+    answer = say_about(browser, 1, "  ")
+    assert (answer.status_code, "何をしたか、短く書いてください" in answer.text) == (422, True)
+    assert 'aria-describedby="hint problem"' in answer.text
+    answer = say_about(browser, 3, "これも見た。", seen=0)
+    assert (answer.status_code, "ほかの職員が先に記入しました" in answer.text) == (409, True)
+    assert 'value="これも見た。"' in answer.text
+    assert (1 in office.books.said, len(office.books.said[3])) == (False, 1)
+
+
+@pytest.mark.parametrize("number", ["0", "99", "-1", "one", "1" * 30, "１"])
+def test_an_alarm_that_is_none_is_a_page_that_is_not_there(browser: Browser, number: str) -> None:
+    page = enter(browser)
+    assert browser.get(f"/console/alarms/{number}").status_code == 404
+    assert browser.post(f"/console/alarms/{number}", data={"token": token(page), "seen": "0", "note": "x"}).status_code == 404
+
+
+def test_a_form_from_elsewhere_ticks_nothing_off(browser: Browser, office: Office) -> None:
+    enter(browser)
+    answer = browser.post("/console/alarms/1", data={"seen": "0", "note": "x"})
+    assert (answer.status_code, 1 in office.books.said) == (403, False)
+
+
+def test_a_stranger_ticks_nothing_off(browser: Browser, office: Office) -> None:
+    answer = browser.post("/console/alarms/1", data={"seen": "0", "note": "x"}, follow_redirects=False)
+    assert (answer.status_code, 1 in office.books.said) == (303, False)

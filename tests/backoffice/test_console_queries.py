@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, insert
+from sqlalchemy import Table, insert, text
+from sqlalchemy.exc import DatabaseError
 
-from backoffice import rows, schema
+from backoffice import rows, schema, settings
+from backoffice.bill import Month, Tally
+from backoffice.billing import basis
 from backoffice.book import Posting, PostingKind, concluded, owed_to, purse
-from backoffice.console.facts import Gaps, Missing, Sort, Waiting
+from backoffice.console.facts import Accounts, Gaps, Missing, Sort, Tick, Waiting
 from backoffice.console_queries import ConsoleBooks
 from backoffice.health import Condition
 from backoffice.receive import alone
@@ -21,11 +25,12 @@ from ledger.entry import Entry, Fare, Flags, Kind, Medium, Outcome, Place, When
 
 RIDER = bytes(range(8))
 OTHER = bytes(8)
-NOVEMBER = date(2026, 11, 1)
+NOVEMBER = Month(2026, 11)
 TODAY = date(2026, 11, 24)
 DAY = (TODAY - date(1970, 1, 1)).days
 NOW = DAY * 86_400_000 + 3_600_000
 GRANTED = 2_000
+TOWN = settings.read('format = 1\n[[operator]]\nid = "minato"\nname = "みなと町営バス"\n'.encode(), "city.toml", Path())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def books(store: Store) -> ConsoleBooks:
-    return ConsoleBooks(store, Depot(), {"minato": "みなと町営バス"})
+    return ConsoleBooks(store, Depot(), basis(TOWN), TOWN.operators)
 
 
 def add(store: Store, table: Table, *values: dict[str, Any]) -> None:
@@ -134,7 +139,7 @@ def test_a_city_without_anything_has_no_gaps_no_troubles_and_no_rides(books: Con
     assert books.gaps() == Gaps((), (), ())
     assert (books.troubles(10).newest, books.troubles(10).total) == ((), 0)
     assert books.rider(RIDER, 10) is None
-    assert books.month(NOVEMBER) == ()
+    assert books.month(NOVEMBER, NOW) == Accounts((), ())
 
 
 # --- troubles ---------------------------------------------------------------------------------------------------------------------------
@@ -143,7 +148,9 @@ def test_a_city_without_anything_has_no_gaps_no_troubles_and_no_rides(books: Con
 def test_a_conflict_is_told_once_and_what_was_ticked_off_or_released_no_more(store: Store, books: ConsoleBooks) -> None:
     place = {"device": 1, "epoch": 1}
     alarm = place | {"at_ms": 5, "kind": "conflict", "sentence": "Two."}
-    add(store, schema.alarm, alarm | {"seq": 3, "seen_ms": None}, alarm | {"seq": 4, "seen_ms": 9})
+    add(store, schema.alarm, alarm | {"seq": 3}, alarm | {"seq": 4})
+    (there,) = [each.alarm for each in books.troubles(10).newest if each.seq == 4]
+    assert books.tick(there, 0, Tick(9, done=True, clerk="sato", note="Called."))
     aside = place | {"received_ms": 6, "data": b"", "sentence": "The entry."}
     add(
         store,
@@ -160,6 +167,25 @@ def test_a_conflict_is_told_once_and_what_was_ticked_off_or_released_no_more(sto
         (Sort.HELD, "later", 9),
     ]
     assert (told.total, len(books.troubles(2).newest)) == (3, 2)
+    assert [(each.trouble.seq, each.ticks[-1].clerk) for each in told.ticked] == [(4, "sato")]
+
+
+def test_what_clerks_say_about_an_alarm_is_added_and_never_changed_and_the_last_counts(store: Store, books: ConsoleBooks) -> None:
+    add(store, schema.alarm, {"device": 1, "epoch": 1, "seq": 3, "at_ms": 5, "kind": "conflict", "sentence": "Two."})
+    (number,) = [each.alarm for each in books.troubles(10).newest]
+    done, undone = Tick(9, done=True, clerk="sato", note="Called."), Tick(11, done=False, clerk="ito", note="It goes on.")
+    assert books.tick(number, 0, done)
+    assert not books.tick(number, 0, undone)  # had not seen what sato said
+    assert books.tick(number, 1, undone)
+    alarm = books.alarm(number)
+    assert alarm is not None
+    assert (alarm.ticks, alarm.done) == ((done, undone), False)
+    assert [each.alarm for each in books.troubles(10).newest] == [number]
+    assert books.troubles(10).ticked == ()
+    assert books.alarm(number + 1) is None
+    for change in ("UPDATE tick SET note = ''", "DELETE FROM tick"):
+        with pytest.raises(DatabaseError, match=r"written once|permission denied"), store.writing() as connection:
+            connection.execute(text(change))
 
 
 # --- one rider --------------------------------------------------------------------------------------------------------------------------
@@ -235,34 +261,29 @@ def test_only_so_many_rides_are_told_and_how_many_there_are(store: Store, books:
 # --- months -----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_month_is_summed_by_operator_and_only_its_own_days(store: Store, books: ConsoleBooks) -> None:
+def test_a_month_on_the_page_is_the_bill_and_each_ride_is_counted_once(store: Store, books: ConsoleBooks) -> None:
     elsewhere = Place("kita", "北1", 1, "K1", "t", "", "", DAY)
     book(
         store,
         an_entry(1, points=100),
         an_entry(2, Kind.FREE, points=0),
-        an_entry(3, Kind.UNKNOWN, points=50),
+        an_entry(3, Kind.UNKNOWN, points=50, spent=100),
         an_entry(4, points=70, place=elsewhere),
-        an_entry(5, points=999, place=replace(elsewhere, service_day=DAY - 40)),
         an_entry(6, points=999, flags=Flags.PRACTICE),
+        an_entry(7, points=0, fare=Fare(270, 0, 270, 1, 0)),  # coins alone
+        an_entry(8, points=0, fare=Fare(200, 0, 100, 2, 0)),  # a holder who rides free, and a companion who pays coins
     )
-    add(store, schema.settlement, {"operator": "kita", "month": 202611, "kind": "bill", "at_ms": NOW, "figures": {}})
-    kita, minato = books.month(NOVEMBER)
-    assert (kita.operator, kita.rides, kita.points, kita.closed) == ("kita", 1, 70, True)
-    assert (minato.name, minato.rides, minato.points, minato.free_rides, minato.free_nominal) == ("みなと町営バス", 1, 100, 1, 150)
-    assert (minato.unknown, minato.closed) == (1, False)
+    kita, minato = books.month(NOVEMBER, NOW + 86_400_000 * 5).bills
+    assert (kita.whose, kita.tally) == ("kita", Tally(1, 70, 70))
+    assert (minato.whose, minato.tally) == ("みなと町営バス", Tally(1, 100, 100, 2, 250, 1, 370))
+    assert (minato.rides, minato.yen, minato.remarks.unknown) == (3, 350, 1)
+    assert books.month(Month(2026, 10), NOW).bills == ()
 
 
-def test_a_debit_that_was_resolved_or_settled_is_not_unknown_in_its_month(store: Store, books: ConsoleBooks) -> None:
-    settled = an_entry(3, Kind.UNKNOWN)
-    book(
-        store,
-        an_entry(1, Kind.UNKNOWN),
-        an_entry(2, Kind.RESOLVED, ref=1, outcome=Outcome.UNPAID),
-        settled,
-        replace(an_entry(4), fare=Fare()),
-    )
-    for posting in concluded(settled, 1):
-        conclude(store, settled, posting)
-    (minato,) = books.month(NOVEMBER)
-    assert (minato.unknown, minato.points) == (0, 100)
+def test_bills_that_were_closed_are_listed_the_newest_first(store: Store, books: ConsoleBooks) -> None:
+    row = {"operator": "minato", "kind": "final", "figures": {"rides": 3, "points": 100, "yen": 350}}
+    add(store, schema.settlement, *(row | {"month": month, "at_ms": month} for month in (202609, 202610)))
+    assert [(name, each.month, each.yen) for name, each in books.month(NOVEMBER, NOW).closed] == [
+        ("みなと町営バス", Month(2026, 10), 350),
+        ("みなと町営バス", Month(2026, 9), 350),
+    ]

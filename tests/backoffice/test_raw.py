@@ -1,6 +1,7 @@
 """The bill from raw batches alone is the bill of the books, to the yen."""
 
 import argparse
+import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 
 from backoffice import queries, raw, schema
 from backoffice.bill import Bill, Month, Part, Terms, bill
-from backoffice.billing import CannotBill, bill_arguments, run_bill
+from backoffice.billing import CannotBill, basis, bill_arguments, run_bill
 from backoffice.book import PostingKind, postings_of
+from backoffice.console_queries import ConsoleBooks
 from backoffice.grants import GrantKind, RiderGrant
+from backoffice.registry import CityBooks
 from backoffice.settings import SCHEME, Told
 from backoffice.settle import days_of, movements, settle
 from backoffice.store import Store
@@ -272,7 +275,7 @@ def test_the_raw_batches_give_the_same_yen_as_the_books(random: Random, taps: in
     both_roads_agree(World(random, taps).live(), as_of_ms)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=6)
 def test_a_busy_month_with_every_mistake_gives_the_same_yen_by_both_roads(proof: Seeds) -> None:
     for seed in proof.seeds(small=2, full=400):
         assert both_roads_agree(World(Random(seed), 250).live(), at("2027-02-20T00:00")) > 0
@@ -394,6 +397,21 @@ def test_the_database_gives_the_bill_of_the_lists_and_the_command_compares_it_wi
         told = queries.bill_of(connection, "sanko", Month(2026, month), flat, at("2027-02-20T00:00"), day_of=partial(day_of, _ANY))
     expected = booked(world.sent, "sanko", Month(2026, month), at("2027-02-20T00:00"), flat)
     assert (told.lines, told.days, told.tally) == (expected.lines, expected.days, expected.tally)
+
+
+@pytest.mark.parametrize("month", [10, 11, 12])
+def test_the_clerks_page_shows_the_bill_of_a_simulated_month(store: Store, month: int, tmp_path: Path) -> None:
+    deliver(store, World(Random(11), 90).live())
+    assert ask(store, "--month", f"2026-{month}", "--csv", str(tmp_path / "bill.csv")) == 0
+    csv_rows = list(csv.reader((tmp_path / "bill.csv").read_text(encoding="utf-8-sig").splitlines()))[1:]
+    page = ConsoleBooks(store, CityBooks(store), basis(Town()), Town().operators).month(Month(2026, month), at("2027-02-20T00:00"))
+    (shown,) = (each for each in page.bills if each.operator == "sanko")
+    assert csv_rows[-1] == ["三交バス", f"2026-{month}", "確定", "合計", "", "", str(shown.rides), str(shown.points), str(shown.yen)]
+    free = [row for row in csv_rows if "無料" in row[3]]
+    assert sum(int(row[6]) for row in free) == sum(line.rides for line in shown.lines if line.part in {Part.FREE, Part.LATE_FREE})
+    ((name, closed),) = page.closed
+    assert (name, closed.agrees(shown)) == ("三交バス", True)
+    assert shown.tally.point_rides + shown.tally.free_rides == shown.rides
 
 
 def test_settling_again_adds_nothing(store: Store) -> None:
