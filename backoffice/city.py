@@ -13,7 +13,7 @@ for a receipt for ever. A revoked key gets no such answer.
 
 After a batch is booked, the keys that its accepted entries announce are written down, before the receipt is made: the terminal may use a
 new key as soon as it holds a receipt that covers the announcement. If this process dies between the two, no receipt was sent, the batch
-comes again, and the same entries announce the same keys.
+comes again, and the same entries announce the same keys. So it is with what a terminal tells of in an ALARM entry.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from backoffice import keys
+from backoffice import cautions, keys
 from backoffice.keys import Admission, DeviceKey, Doubt, KeyBook
 from ledger import batch as batches
 from ledger import notes, package, receipt, seal
@@ -181,6 +181,7 @@ class City:
         now_ms = self._now_ms()
         stored = self.books.receive(data, sealed.kid, batch, now_ms)
         self._announce(key, batch, now_ms)
+        self._warn(batch, now_ms)
         log.info(
             "batch device=%d epoch=%d entries=%d-%d next=%d", batch.device, batch.epoch, batch.first_seq, batch.last_seq, stored.next_seq
         )
@@ -341,6 +342,13 @@ class City:
                 continue
             if not self.books.succeed(key, new):
                 self.books.alarm("key", place, "The entry announces a key that is known already; the old key stays in force.", now_ms)
+
+    def _warn(self, batch: Batch, now_ms: int) -> None:
+        """Put what the batch's accepted entries tell of before the clerks."""
+        for seq, data, reason in cautions.entries(batch):
+            if self.books.holds(batch.device, batch.epoch, seq, hashlib.sha256(data).digest()[:16]):
+                kind, sentence = cautions.told(reason)
+                self.books.alarm(kind, (batch.device, batch.epoch, seq), sentence, now_ms)
 
     def _receipt(self, device: int, epoch: int, stored: Stored, now_ms: int) -> bytes:
         holes = stored.holes[: receipt.MAX_HOLES]

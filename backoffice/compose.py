@@ -33,6 +33,9 @@ class NotMoved(Exception):
     """The books cannot be moved, or not be moved on; the message is one sentence."""
 
 
+MOST_ALARMS = 20
+"""As many are told in one report."""
+
 Now = Callable[[], int]
 """What time it is, Unix ms UTC."""
 
@@ -172,6 +175,17 @@ def move(settings: Settings, target: str, say: Callable[[str], None]) -> "Moved"
         raise NotMoved(str(error)) from error
 
 
+def alarms(settings: Settings, languages: Sequence[str]) -> list[str]:
+    """What nobody has seen to yet, the newest first, each in all ``languages`` (ja, en). Raises ``BooksAway``."""
+    from backoffice.console import views
+    from backoffice.console.words import Language, standard
+
+    with open_books(settings) as books:
+        found = books.alarms(MOST_ALARMS)
+    says = [standard().in_language(Language(language)) for language in languages]
+    return [views.trouble_line(each, say) for each in found for say in says]
+
+
 def report(settings: Settings, at_ms: int) -> tuple[health.Finding, ...]:
     """The vehicles that do not live as they should at ``at_ms``. Raises ``BooksAway``."""
     today = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(settings.zone).date()
@@ -179,4 +193,17 @@ def report(settings: Settings, at_ms: int) -> tuple[health.Finding, ...]:
         return health.findings(books.conditions(at_ms, today), at_ms, settings.zone, settings.health, books.table_in_force(today))
 
 
-__all__ = ["BooksAway", "NotMoved", "bind", "move", "now_ms", "open_books", "open_city", "open_store", "report", "serve", "settings_of"]
+__all__ = [
+    "BooksAway",
+    "NotMoved",
+    "alarms",
+    "bind",
+    "move",
+    "now_ms",
+    "open_books",
+    "open_city",
+    "open_store",
+    "report",
+    "serve",
+    "settings_of",
+]

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backoffice import schema
 from backoffice.city import Offer, Stored
+from backoffice.console.facts import Sort, Trouble
 from backoffice.health import Condition
 from backoffice.keys import BEFORE_ALL, Device, DeviceKey, NameTaken, OneTimeCode, Place, order_of, reaches
 from ledger.batch import Batch
@@ -231,6 +232,20 @@ class Registry:
                 connection.execute(insert(schema.alarm).values(row))
         except IntegrityError:
             return
+
+    def alarms(self, limit: int) -> list[Trouble]:
+        """What was put before the clerks and nobody has ticked off, the newest first."""
+        table, device = schema.alarm, schema.device
+        asked = (
+            select(table, device.c.name)
+            .outerjoin(device, device.c.id == table.c.device)
+            .where(~schema.ticked_off())
+            .order_by(table.c.at_ms.desc(), table.c.id)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(asked).all()
+        return [Trouble(Sort.ALARM, row.kind, row.name or "", row.epoch, row.seq, row.at_ms, row.sentence) for row in rows]
 
     def conditions(self, now_ms: int, today: date) -> tuple[Condition, ...]:
         """Every device with a key that is in force, as ``backoffice.health`` judges it; ``today`` is the service day."""

@@ -355,11 +355,14 @@ def _report(options: argparse.Namespace, settings: "Settings") -> int:
     for finding in found:
         for language in languages:
             print(health.told(finding, language))
-    if not found:
+    alarms = city.alarms(settings, languages)
+    for line in alarms:
+        print(line)
+    if not found and not alarms:
         said = {"ja": f"{known}台、異常はありません。", "en": f"{known} vehicles, nothing is wrong."}
         for language in languages:
             print(said[language])
-    return 1 if found else 0
+    return 1 if found or alarms else 0
 
 
 def _bill(options: argparse.Namespace, settings: "Settings") -> int:

@@ -505,6 +505,27 @@ def test_an_announcement_of_no_key_or_of_a_known_one_is_an_alarm_and_the_old_key
     assert town.post("batches", sealed(terminal, cut(ledger, 13, 15))).next_seq == 16
 
 
+def test_what_a_terminal_tells_of_in_an_alarm_entry_is_put_before_the_clerks_once(town: Town, terminal: Ed25519Key) -> None:
+    told = [ride(seq) for seq in range(1, 5)]
+    for seq, reason in ((2, "package-broken"), (3, "package-held:fare-table"), (4, "smoke")):
+        told[seq - 1] = ride(seq, kind=Kind.ALARM, reason=reason)
+    for _ in range(2):
+        town.post("batches", sealed(terminal, cut(told, 1, 4)))
+    found = sorted((each.seq, each.code, each.sentence) for each in town.books.alarms(100))
+    assert found == [
+        (2, "package", "A package did not come whole, and was refused."),
+        (3, "package", "A package (fare-table) is too big a change, and waits for a person."),
+        (4, "terminal", "The terminal tells of something that this software has no words for: smoke."),
+    ]
+
+
+def test_an_alarm_entry_that_conflicts_with_what_is_booked_tells_nothing(town: Town, terminal: Ed25519Key) -> None:
+    town.post("batches", sealed(terminal, cut(LEDGER, 1, 4)))
+    told = [*LEDGER[:3], ride(4, kind=Kind.ALARM, reason="package-broken")]
+    town.post("batches", sealed(terminal, cut(told, 1, 4)))
+    assert {each.code for each in town.books.alarms(100)} == {"conflict", "chain"}
+
+
 def test_a_revoked_key_is_good_for_what_lay_before_and_for_nothing_behind(town: Town, terminal: Ed25519Key) -> None:
     town.post("batches", sealed(terminal, cut(LEDGER, 1, 10)))
     assert town.books.revoke(DEVICE, None, town.now_ms) == Place(EPOCH, 11)

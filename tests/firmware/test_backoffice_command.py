@@ -11,7 +11,7 @@ import pytest
 
 from backoffice import compose, keys
 from backoffice.city import Application
-from backoffice.settings import read, shown
+from backoffice.settings import default, read, shown
 from drivers.signing import Ed25519Key
 from fares.faults import Unusable
 from firmware.cli import main
@@ -157,6 +157,17 @@ def test_report_says_in_both_languages_that_all_is_well_or_what_is_not(capsys: p
     enrolled(capsys)
     assert main(["backoffice", "report"]) == 0
     assert capsys.readouterr().out == "1台、異常はありません。\n1 vehicles, nothing is wrong.\n"
+
+
+def test_report_names_what_nobody_has_seen_to_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    enrolled(capsys)
+    with compose.open_books(default()) as books:
+        books.alarm("package", (12, 1, 5), "A package did not come whole, and was refused.", 1_780_000_000_000)
+    assert main(["backoffice", "report"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "minato-12: 届いた資料を車載機が採用していない（記録 5。A package did not come whole, and was refused.）",
+        "minato-12: A package that a terminal has not taken (record 5: A package did not come whole, and was refused.)",
+    ]
 
 
 @pytest.mark.parametrize(
