@@ -1,4 +1,4 @@
-"""``kazashi fares``: compile a GTFS-JP feed into a fare table, and price one ride with its reasons."""
+"""``kazashi fares``: compile a GTFS-JP feed into a fare table, price one ride with its reasons, and price charged rides once more."""
 
 import argparse
 import os
@@ -14,10 +14,12 @@ from fares.faults import Unusable
 from fares.files import open_feed
 from fares.operator import PLAIN, ChildFare, Operator, disagreements
 from fares.operator import load as load_operator
+from fares.recheck import Rules, faults
 from fares.ride import NeedsDriver, NoFare, Priced, Reason, Ride, price_ride
 from fares.scheme import Question
 from fares.scheme import load as load_scheme
 from fares.table import FareTable, NoPrice, NoPriceReason, pack
+from firmware import compose
 from firmware.failure import Failure
 
 _SENTENCES = {
@@ -36,8 +38,10 @@ _SENTENCES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``compile`` and ``price``."""
-    parser.description = "Compile a GTFS-JP feed into one small file for the vehicle, or ask such a file what a ride costs."
+    """``compile``, ``price`` and ``recheck``."""
+    parser.description = (
+        "Compile a GTFS-JP feed into one small file for the vehicle, ask such a file what a ride costs, or whether ledgers charged that."
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     making = actions.add_parser("compile", help="read a feed, report what is odd about it, write the table")
     making.add_argument("feed", type=Path, help="a GTFS-JP feed: the zip, or the folder of its tables")
@@ -55,10 +59,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     asking.add_argument("--scheme", type=Path, metavar="FILE", help="and say what a card of this scheme would pay")
     asking.add_argument("--points", type=int, default=0, help="points on that card (default: 0)")
     asking.set_defaults(act=_price)
+    checking = actions.add_parser("recheck", help="work out each fare in these ledgers once more; exit status 1 if one differs")
+    checking.add_argument("ledgers", type=Path, nargs="+", metavar="LEDGER", help="a vehicle's ledger")
+    checking.add_argument("--table", type=Path, action="append", required=True, metavar="FILE", help="a fare table; repeat for each in use")
+    checking.add_argument("--operator", type=Path, action="append", required=True, metavar="FILE", help="the operator's file; likewise")
+    checking.add_argument("--scheme", type=Path, action="append", required=True, metavar="FILE", help="the scheme; likewise")
+    checking.set_defaults(act=_recheck)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do one of the two; a file that cannot be used becomes sentences."""
+    """Do one of them; a file that cannot be used becomes sentences."""
     act = cast("Callable[[argparse.Namespace], int]", options.act)
     try:
         return act(options)
@@ -112,6 +122,24 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise Failure(f"{path}: cannot be written ({error.strerror}); choose another place.") from error
+
+
+# ── recheck ──
+
+
+def _recheck(options: argparse.Namespace) -> int:
+    known = [
+        Rules(table, operator, scheme)
+        for table in map(FareTable.open, options.table)
+        for operator in map(load_operator, options.operator)
+        for scheme in map(load_scheme, options.scheme)
+    ]
+    entries = compose.entries_of(options.ledgers)
+    found = list(faults(entries, {rules.named: rules for rules in known}))
+    for fault in found:
+        print(fault)
+    print(f"{len(entries):,} entries, {len(found):,} with another fare than their rules say.")
+    return 1 if found else 0
 
 
 # ── price ──
