@@ -37,10 +37,12 @@ CONTENTS = (
         "On the vehicle",
         {
             "validator": "run the tap validator",
+            "screen": "show and sound what the validator sends",
             "enrol": "come to the city by its one-time code",
             "courier": "carry the ledger to the city",
             "ledger": "verify, show or export a ledger; carry it by stick",
             "packages": "what the city sent; accept or reject what is held",
+            "failed": "say on lamp, screen and loudspeaker that a part has given up",
         },
     ),
     _Chapter(
@@ -81,16 +83,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in known:
         print(f"kazashi: there is no command '{name}'. `kazashi --help` lists them.", file=sys.stderr)
         return 2
-    command = cast("_Command", importlib.import_module(f"firmware.commands.{name}"))
-    parser = argparse.ArgumentParser(prog=f"kazashi {name}", formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.arguments(parser)
+    command = _command(name)
     try:
-        return command.run(parser.parse_args(rest))
+        return command.run(parser_of(name).parse_args(rest))
     except Failure as failure:
         print(f"kazashi {name}: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(prog=f"kazashi {name}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    _command(name).arguments(parser)
+    return parser
+
+
+def _command(name: str) -> _Command:
+    return cast("_Command", importlib.import_module(f"firmware.commands.{name}"))
 
 
 def _contents() -> str:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from firmware.desk import Desk, DeskVault
     from firmware.enrolment import Enrolled
     from firmware.keyring import VaultKeyring
+    from firmware.notify import Overseer
     from firmware.packages import Judge
     from firmware.rulebook import PackagedRules
     from firmware.simulation import Simulation, Wish
@@ -242,6 +243,13 @@ def wordbook() -> Wordbook:
         raise Failure(str(error)) from error
 
 
+def open_overseer() -> "Overseer":
+    """Whoever started this program and waits for word from it: systemd, or nobody."""
+    from firmware.notify import overseer
+
+    return overseer(os.environ, time.monotonic)
+
+
 def screen_link(path: Path) -> ScreenLink:
     """The station's end of the wire to the screen process that listens (now or later) at ``path``."""
     return ScreenLink(path)
@@ -279,6 +287,27 @@ def open_painter() -> Callable[[Picture], bytes]:
     without_a_screen()
     painter = _painter()
     return lambda picture: display_png.encode(picture.width, picture.height, pixels(painter.paint(picture)))
+
+
+def no_display() -> Display:
+    """A screen that nobody plugged in."""
+    from drivers.emulated.display import NoDisplay
+
+    return NoDisplay()
+
+
+def open_framebuffer(device: Path) -> Display:
+    """The glass behind a framebuffer device, drawn on without a graphics driver of ours; raises ``Failure``."""
+    _hush_pygame()
+    from drivers.devices.display_framebuffer import Framebuffer, NoFramebuffer
+    from drivers.devices.display_pygame import glass, without_a_screen
+
+    without_a_screen()
+    painter = _painter()
+    try:
+        return Framebuffer(device, lambda picture: glass(painter.paint(picture)))
+    except NoFramebuffer as error:
+        raise Failure(str(error)) from error
 
 
 def open_display(size: tuple[int, int], *, pictures: Path | None = None, whole_screen: bool = False) -> Display:
@@ -673,7 +702,7 @@ def start_screen(config: "Config", socket: Path) -> "subprocess.Popen[bytes]":
     width, height = screen.size
     wanted = ["--socket", str(socket), "--size", f"{width}x{height}", "--sound", screen.sound]
     whole = ["--whole-screen"] if screen.whole_screen else []
-    process = subprocess.Popen([sys.executable, "-m", "firmware.screen_process", *wanted, *whole])
+    process = subprocess.Popen([sys.executable, "-m", "firmware.cli", "screen", *wanted, *whole])
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, _GIVES_WAY)
     return process

@@ -1,13 +1,15 @@
 """One frozen Config out of three layers of TOML: what ships, the city's file, the vehicle's file.
 
 A later layer replaces single settings of an earlier one, never whole tables, so a vehicle's file says only what is this vehicle's own.
+A folder in place of a file is a terminal's own: its ``unit.toml``, and its ``enrolled.toml`` once it has come to its city.
+
 Paths are relative to the file that names them. All that is wrong is told at once, each with its path; a setting that nobody knows is a
 fault too.
 """
 
 import base64
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -26,6 +28,7 @@ from firmware.failure import Failure
 from ledger.seal import KID_BYTES
 
 FORMAT = 1
+UNIT, ENROLLED = "unit.toml", "enrolled.toml"
 MOST_TERMINAL = 0xFFFFFF
 LEAST_KEEP_DAYS, MOST_KEEP_DAYS = 2, 3650
 PATHS = (
@@ -150,7 +153,7 @@ def load(files: Sequence[Path]) -> Config:
 def _layers(files: Sequence[Path]) -> list[_Tables]:
     shipped = resources.files("firmware") / "defaults.toml"
     layers = [_tables(shipped.read_text(encoding="utf-8"), "defaults.toml", Path())]
-    for file in files:
+    for file in _within(files):
         try:
             layers.append(_tables(file.read_text(encoding="utf-8"), str(file), file.parent))
         except OSError as error:
@@ -159,6 +162,17 @@ def _layers(files: Sequence[Path]) -> list[_Tables]:
         except UnicodeDecodeError:
             raise Failure(f"{file}: is not UTF-8; save it as UTF-8") from None
     return layers
+
+
+def _within(files: Sequence[Path]) -> Iterator[Path]:
+    """A folder stands for the unit's file in it and, where there is one, what enrolment wrote."""
+    for file in files:
+        if not file.is_dir():
+            yield file
+            continue
+        yield file / UNIT
+        if (file / ENROLLED).exists():
+            yield file / ENROLLED
 
 
 def _tables(text: str, name: str, folder: Path) -> _Tables:

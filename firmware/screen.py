@@ -247,6 +247,11 @@ class Screen:
         except ValueError as error:
             self._tell(f"not shown: {error}")
 
+    def alone(self) -> None:
+        """Show that nobody is there who would take a card: the first picture after the start, and when the station is gone."""
+        self._stage.alone()
+        self.perform()
+
     def advance(self) -> None:
         """Let time pass: go back to rest when a result has had its time."""
         self._stage.advance(self._now_ms())
@@ -269,6 +274,12 @@ class Screen:
         self._lamp.show(cue.feedback.light)
         self._display.show(self._picture(cue))
 
+    @property
+    def status(self) -> str:
+        """What is on, for people who look at the process."""
+        cue = self._stage.cue
+        return f"shows {cue.feedback.message.value}" if cue else "shows nothing yet"
+
     def closed(self) -> bool:
         """Whether a person ended the screen."""
         return self._display.closed()
@@ -286,7 +297,11 @@ class Screen:
 
 
 def serve(screen: Screen, path: Path, stop: Callable[[], bool] = lambda: False) -> None:
-    """Listen at ``path`` and show what stations send, until a person ends it or ``stop`` says so."""
+    """Draw the first picture, listen at ``path`` and show what stations send, until a person ends it or ``stop`` says so.
+
+    ``stop`` is asked once each turn. Whoever can connect knows that there was a picture.
+    """
+    screen.alone()
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(os.fspath(path))
@@ -314,6 +329,8 @@ def _serve(screen: Screen, listener: socket.socket, stop: Callable[[], bool]) ->
                 if not alive:
                     del stations[station.fileno()]
                     station.close()
+                    if not stations:
+                        screen.alone()
             screen.perform()
             screen.advance()
     finally:

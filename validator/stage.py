@@ -1,7 +1,10 @@
 """What is on now: which message is shown and heard, and when it makes room.
 
 Three kinds of message come in. A *result* stays for its time, then the screen goes back to rest. A *resting* message (READY, what the
-driver armed) is what it goes back to. A *standing* one (out of order, closing) stays until something else comes.
+driver armed) is what it goes back to. A *standing* one (out of order, no trip, closing) stays until something else comes, and a result
+that comes goes back to it: a card must not be asked for where none is taken.
+
+Before a station has spoken, and when the last one is gone, the screen is *alone*: it says that the machine is not ready.
 
 Rules that look like choices, and their reasons
     * The next message replaces a result at once, sound and picture: the next rider is already there.
@@ -55,14 +58,19 @@ class Stage:
         fresh = now_ms - at_ms <= _FRESH_MS
         if shown.message is Message.READY:
             self._take_ready(shown, fresh=fresh, now_ms=now_ms)
-        elif shown.message in _ARMED:
+        elif shown.message in _ARMED or feedback.stay_s is None:
             self._rest = shown
-            self._play(shown, feedback, None, aloud=fresh)
-        elif feedback.stay_s is None:
-            self._rest = None
             self._play(shown, feedback, None, aloud=fresh)
         elif (ends := at_ms + round(feedback.stay_s * 1000)) > now_ms:
             self._play(shown, feedback, ends, aloud=fresh)
+
+    def alone(self) -> None:
+        """No station is there: nobody would take a card. A result has its time first, and that the vehicle is closing stays true."""
+        if self.cue is not None and self.cue.shown.message is Message.CLOSING:
+            return
+        self._rest = Shown(Message.NO_TRIP)
+        if self._ends_ms is None:
+            self._go_to_rest()
 
     def advance(self, now_ms: int) -> None:
         """Go back to rest if the result has had its time."""

@@ -157,6 +157,7 @@ class Station:
         self._field = Field()
         self._said = Shown(Message.NO_TRIP)
         self._reader_ok = True
+        self._reader_asked = False
         self._closing = False
         now = equipment.clock.monotonic_ns()
         self._idle_at_ns: int | None = now
@@ -179,6 +180,19 @@ class Station:
             Do.NOTE: self._store_decision,
             Do.WITHDRAW: self._withdraw,
         }
+
+    @property
+    def reader_answers(self) -> bool:
+        """Whether the reader was asked and did answer."""
+        return self._reader_asked and self._reader_ok
+
+    @property
+    def status(self) -> str:
+        """What it is doing, as one line for people; nothing about a rider."""
+        if not self._reader_ok:
+            return "the reader does not answer; looked for each second"
+        trip = f"on trip {self.duty.trip.id}" if self.duty.trip else "no trip is open"
+        return f"{trip}; {self.taps} cards since the start"
 
     # ── the round ──
 
@@ -263,6 +277,7 @@ class Station:
             log.warning("reader lost: %s", lost)
             self._reader_died()
             return
+        self._reader_asked = True
         self._field, event = look(self._field, [card.idm for card in cards])
         if event is None:
             return

@@ -136,6 +136,11 @@ def pixels(surface: pygame.Surface) -> bytes:
     return pygame.image.tobytes(surface, "RGB")
 
 
+def glass(surface: pygame.Surface) -> bytes:
+    """The surface as rows of blue, green, red and a byte that nobody looks at: what a framebuffer of 32 bits shows."""
+    return pygame.image.tobytes(surface, "BGRA")
+
+
 def without_a_screen() -> None:
     """Let SDL draw into memory; to be called before anything is opened."""
     os.environ["SDL_VIDEODRIVER"] = "dummy"

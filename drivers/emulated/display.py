@@ -15,6 +15,19 @@ class Seen(Generic[PictureT]):
     picture: PictureT
 
 
+class NoDisplay:
+    """A screen that nobody plugged in."""
+
+    size = (800, 480)
+
+    def show(self, picture: object) -> None:
+        """Nobody sees it."""
+
+    def closed(self) -> bool:
+        """Never."""
+        return False
+
+
 class RememberedDisplay(Generic[PictureT]):
     """A screen of ``size`` pixels whose pictures are kept in ``seen``; ``close`` is a person pressing Esc."""
 

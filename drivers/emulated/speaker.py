@@ -59,7 +59,7 @@ class Speaker:
             out.setsampwidth(_BYTES_A_SAMPLE)
             out.setframerate(self._rate_hz)
             starts = [self._sample(start) for start, _, _ in self._played]
-            for (start_ns, samples, _), following in zip(self._played, [*starts[1:], None], strict=True):
+            for (start_ns, samples, _), following in zip(self._played, [*starts, None][1:], strict=True):
                 room = None if following is None else following - self._sample(start_ns)
                 out.writeframes(samples if room is None else samples[: room * _BYTES_A_SAMPLE])
                 if room is not None:

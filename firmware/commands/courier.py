@@ -40,6 +40,13 @@ def run(options: argparse.Namespace) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda given, _: stopped.append(given))
+    overseer = compose.open_overseer()
     with compose.open_courier(config, pace=Pace(settle_s=0) if options.at_once else None) as courier:
-        courier.run(lambda: not stopped)
+
+        def go_on() -> bool:
+            overseer.turned(courier.state.value)
+            return not stopped
+
+        courier.run(go_on)
+        overseer.stopping("ends")
     return 0

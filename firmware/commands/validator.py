@@ -45,6 +45,7 @@ def _serve(config: Config, socket: Path, screen: "_Screen | None") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda given, _: stopped.append(given))
     link = compose.screen_link(socket)
+    overseer = compose.open_overseer()
     with compose.open_station(config, link) as station:
         # Whatever was made by now lives as long as the process: the collector need not look at it again in the middle of a tap.
         gc.collect()
@@ -54,9 +55,11 @@ def _serve(config: Config, socket: Path, screen: "_Screen | None") -> None:
         def go_on() -> bool:
             if screen is not None:
                 screen.look_after()
+            overseer.turned(station.status, works=station.reader_answers)
             return not stopped
 
         station.run(go_on)
+        overseer.stopping("closes the shift")
     link.close()
 
 

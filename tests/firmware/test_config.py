@@ -56,3 +56,16 @@ def test_a_file_that_cannot_be_read_is_one_sentence(text: str | None, fault: str
         path.write_text(text)
     with pytest.raises(Failure, match=fault):
         load([path])
+
+
+def test_a_folder_is_the_terminals_own_file_and_what_enrolment_wrote(tmp_path: Path) -> None:
+    (tmp_path / "unit.toml").write_text('[terminal]\nnumber = 13\nvehicle = "own"\n')
+    assert load([BUS, tmp_path]).terminal == 13
+    (tmp_path / "enrolled.toml").write_text("[terminal]\nnumber = 14\n")
+    enrolled = load([BUS, tmp_path])
+    assert (enrolled.terminal, enrolled.vehicle) == (14, "own")
+
+
+def test_a_unit_that_nobody_has_set_up_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match=r"unit\.toml: cannot be read"):
+        load([tmp_path])

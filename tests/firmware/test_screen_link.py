@@ -113,11 +113,11 @@ def test_a_message_goes_to_screen_lamp_and_loudspeaker(tmp_path: Path) -> None:
     with running_screen(tmp_path / "s") as devices:
         link = screen_link(tmp_path / "s")
         link.show(PAID)
-        until(lambda: devices.pictures == ["paid"])
+        until(lambda: devices.pictures == ["no_trip", "paid"])
         link.close()
     assert devices.words == ["100ポイント、残り1900"]
-    assert [light.colour.value for _, light in devices.lamp.lights] == ["green"]
-    assert devices.lamp.lights[0][0] <= devices.display.seen[0].at_ms
+    assert [light.colour.value for _, light in devices.lamp.lights] == ["red", "green"]
+    assert devices.lamp.lights[1][0] <= devices.display.seen[1].at_ms
 
 
 def test_a_screen_that_was_never_there_costs_a_tap_nothing(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_screen_that_died_in_the_middle_is_forgotten_and_its_successor_knows_w
     link = screen_link(tmp_path / "s")
     with running_screen(tmp_path / "s") as first:
         link.show(Shown(Message.READY, {"stop": "寺前", "stop_reading": "テラマエ"}))
-        until(lambda: first.pictures == ["ready"])
+        until(lambda: first.pictures == ["no_trip", "ready"])
     for _ in range(100):
         link.show(Shown(Message.OUT_OF_ORDER))
     with running_screen(tmp_path / "s") as second:
@@ -184,12 +184,27 @@ def test_a_restarted_station_is_heard_by_the_screen_that_stayed(tmp_path: Path) 
     with running_screen(tmp_path / "s") as devices:
         before = screen_link(tmp_path / "s")
         before.show(PAID)
-        until(lambda: devices.pictures == ["paid"])
+        until(lambda: devices.pictures == ["no_trip", "paid"])
         before.close()
         after = screen_link(tmp_path / "s")
         after.show(Shown(Message.FREE))
-        until(lambda: devices.pictures == ["paid", "free"])
+        until(lambda: devices.pictures == ["no_trip", "paid", "free"])
         after.close()
+
+
+def test_the_first_picture_comes_before_any_station_and_says_that_no_card_is_taken(tmp_path: Path) -> None:
+    with running_screen(tmp_path / "s") as devices:
+        assert devices.pictures == ["no_trip"]
+    assert devices.words == []
+
+
+def test_a_station_that_died_leaves_no_invitation_behind(tmp_path: Path) -> None:
+    with running_screen(tmp_path / "s") as devices:
+        link = screen_link(tmp_path / "s")
+        link.show(Shown(Message.READY))
+        until(lambda: devices.pictures == ["no_trip", "ready"])
+        link.close()
+        until(lambda: devices.pictures == ["no_trip", "ready", "no_trip"])
 
 
 def test_nonsense_on_the_wire_changes_nothing(tmp_path: Path) -> None:
@@ -198,7 +213,7 @@ def test_nonsense_on_the_wire_changes_nothing(tmp_path: Path) -> None:
         stranger.send(b"nonsense")
         stranger.send(encode(1, time.monotonic_ns() // 1_000_000, Shown(Message.PAID)))
         stranger.send(encode(2, time.monotonic_ns() // 1_000_000, Shown(Message.FREE)))
-        until(lambda: devices.pictures == ["free"])
+        until(lambda: devices.pictures == ["no_trip", "free"])
     assert devices.told == ["not shown: message 'paid' lacks balance, points"]
 
 
@@ -266,14 +281,14 @@ def pss_kib(pid: int) -> int:
 
 
 def test_the_screen_process_draws_without_a_screen_and_ends_when_asked(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "firmware.screen_process", "--socket", str(tmp_path / "s"), "--pictures", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "firmware.cli", "screen", "--socket", str(tmp_path / "s"), "--pictures", str(tmp_path / "out")]
     process = subprocess.Popen(
         [*command, "--sound", str(tmp_path / "out.wav"), "--clips", str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
     link = screen_link(tmp_path / "s")
     try:
         link.show(Shown(Message.HOLD_AGAIN))
-        until((tmp_path / "out" / "0001-hold_again.png").exists)
+        until((tmp_path / "out" / "0002-hold_again.png").exists)
         assert pss_kib(process.pid) < 80_000  # half of what the whole validator may take
     finally:
         link.close()
@@ -284,7 +299,7 @@ def test_the_screen_process_draws_without_a_screen_and_ends_when_asked(tmp_path:
 
 
 def test_a_screen_process_asked_wrongly_says_so_in_one_sentence() -> None:
-    command = [sys.executable, "-m", "firmware.screen_process", "--socket", "s", "--size", "8x4"]
+    command = [sys.executable, "-m", "firmware.cli", "screen", "--socket", "s", "--size", "8x4"]
     wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "'8x4' must be WIDTHxHEIGHT, at least 640x400" in wrong.stderr

@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,3 +106,56 @@ def test_a_second_one_on_the_same_ledger_is_refused_in_a_sentence(bus: Path) -> 
             _wait_for(second, "kazashi validator: ")
             assert second.wait(PATIENCE_S) == 1
         assert _stop(first) == 0
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The other end of NOTIFY_SOCKET."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        ear.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield ear
+
+
+def _hears(systemd: socket.socket, word: str) -> list[str]:
+    """What systemd was told up to the datagram with the word, this one included."""
+    heard: list[str] = []
+    while not heard or word not in heard[-1]:
+        heard.append(systemd.recv(4096).decode())
+    return heard
+
+
+@pytest.mark.usefixtures("twin")
+def test_systemd_hears_that_it_is_ready_when_the_reader_answered_and_then_at_each_turn(bus: Path, systemd: socket.socket) -> None:
+    with validator(bus) as process:
+        assert _hears(systemd, "READY=1")[-1].startswith("READY=1\nWATCHDOG=1")
+        assert _hears(systemd, "WATCHDOG=1") == ["WATCHDOG=1"]
+        assert _stop(process) == 0
+    _hears(systemd, "STOPPING=1\nSTATUS=closes the shift")
+
+
+def test_without_a_reader_it_is_never_ready_asks_for_time_and_says_why(bus: Path, systemd: socket.socket) -> None:
+    with validator(bus) as process:
+        heard = [*_hears(systemd, "STATUS=the reader does not answer"), systemd.recv(4096).decode()]
+        assert _stop(process) == 0
+    assert not any("READY" in one or "WATCHDOG" in one for one in heard)
+    assert heard[-1] == "EXTEND_TIMEOUT_USEC=20000000"
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_loop_that_hangs_feeds_no_watchdog(bus: Path, systemd: socket.socket) -> None:
+    with validator(bus) as process:
+        _hears(systemd, "READY=1")
+        process.send_signal(signal.SIGSTOP)
+        systemd.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while systemd.recv(4096):
+                pass
+        systemd.settimeout(2.5)
+        with pytest.raises(TimeoutError):
+            systemd.recv(4096)
+        process.send_signal(signal.SIGCONT)
+        systemd.settimeout(PATIENCE_S)
+        _hears(systemd, "WATCHDOG=1")
+        assert _stop(process) == 0

@@ -131,3 +131,39 @@ def test_whatever_comes_something_is_shown_and_the_last_tap_is_heard(events: lis
         if message is not Message.READY:
             assert stage.cue.shown.message is message
             assert stage.cue.aloud
+
+
+def test_no_card_is_asked_for_where_none_is_taken() -> None:
+    stage = Stage(WORDS)
+    stage.take(Shown(Message.NO_TRIP), 0, 0)
+    stage.advance(600_000)
+    assert on(stage)[0] == Shown(Message.NO_TRIP)
+    stage.take(Shown(Message.LEDGER_FULL), 700_000, 700_000)
+    stage.advance(710_000)
+    assert on(stage) == (Shown(Message.NO_TRIP), False)
+
+
+def test_a_screen_without_a_station_says_that_it_is_not_ready_and_does_not_speak() -> None:
+    stage = Stage(WORDS)
+    stage.alone()
+    assert on(stage) == (Shown(Message.NO_TRIP), False)
+    stage.take(READY, 0, 0)
+    stage.alone()
+    stage.advance(600_000)
+    assert on(stage) == (Shown(Message.NO_TRIP), False)
+
+
+def test_a_vehicle_that_closed_stays_closed_when_its_station_is_gone() -> None:
+    stage = stage_at_rest()
+    stage.take(Shown(Message.CLOSING), 1000, 1000)
+    stage.alone()
+    assert on(stage)[0] == Shown(Message.CLOSING)
+
+
+def test_a_rider_still_sees_what_was_paid_when_the_station_dies() -> None:
+    stage = stage_at_rest()
+    stage.take(PAID, 1000, 1000)
+    stage.alone()
+    assert on(stage) == (PAID, True)
+    stage.advance(60_000)
+    assert on(stage) == (Shown(Message.NO_TRIP), False)

@@ -224,6 +224,11 @@ def test_the_speaker_twin_remembers_what_was_heard_and_what_was_cut_off(tmp_path
     assert wav_seconds(tmp_path / "short.wav") == pytest.approx(0.4 + 1.0 + 0.5 + 0.1)
 
 
+def test_a_speaker_that_never_sounded_leaves_an_empty_file(tmp_path: Path) -> None:
+    Speaker(Time().now_ns).write_wav(tmp_path / "all.wav")
+    assert wav_seconds(tmp_path / "all.wav") == 0
+
+
 def wav_seconds(path: Path) -> float:
     with wave.open(str(path), "rb") as file:
         return file.getnframes() / file.getframerate()
