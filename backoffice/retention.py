@@ -567,8 +567,6 @@ def _undated_ledgers(connection: Connection) -> set[tuple[int, int]]:
 
 def _batches_within(connection: Connection, device: int, epoch: int, going: set[int], cut: Cut) -> int:
     """How many old batches would hold no entry any more."""
-    if not going:
-        return 0
     batch, entry, held = schema.batch, schema.entry, schema.held
     unread = select(held.c.seq).where(_of(held, device, epoch), held.c.released_ms.is_(None))
     kept_seqs = set(connection.scalars(unread))
