@@ -335,7 +335,7 @@ class Ending:
             )
         )
         self._title("4月の請求（kazashi backoffice bill の出力）", "The bill for April, as `kazashi backoffice bill` prints it")
-        for line in arrived.bill:
+        for line in arrived.bill.in_(self.wish.lang).splitlines():
             self.say(f"  {line}".rstrip())
 
     # ── the laws ──

@@ -82,6 +82,9 @@ file = "city.keys"
 [console]
 passphrases = "clerks.txt"
 vault = "office.keys"
+[[operator]]
+id = "minato"
+name = "みなと町営バス"
 """
 _DEPOT, _HALL = Words("車庫", "depot"), Words("町役場", "town hall")
 _COURIER = Words("{bus} の運び役", "{bus}'s courier")
@@ -113,13 +116,13 @@ class Scene:
 class Arrived:
     """What the city has when it is over. ``sent``: how often an entry came in at the city's door, all told; ``batches``: in how many.
 
-    ``bill``: its lines as the command prints them. ``way_in``: the command that opens this city.
+    ``bill``: as the command prints it. ``way_in``: the command that opens this city.
     """
 
     books: CityBooks
     sent: int
     batches: int
-    bill: tuple[str, ...]
+    bill: Words
     files: tuple[tuple[Path, Words], ...]
     way_in: Words
 
@@ -501,7 +504,7 @@ class CityChapter:
 
     # ── the month ──
 
-    def _month(self) -> tuple[str, ...]:
+    def _month(self) -> Words:
         """Nobody rides any more; the month closes, is billed, and May's fares come into force."""
         from backoffice import billing
         from backoffice import compose as office
@@ -519,15 +522,17 @@ class CityChapter:
             Words(f"新しい運賃表になる（{_fare(table)} 円）", f"the new table comes into force ({_fare(table)} yen)"),
             went=table is not None and _fare(table) != _fare(judge.table()),
         )
-        operator, parser, said = stage.town.tariff.operator.id, ArgumentParser(), StringIO()
+        operator, parser = stage.town.tariff.operator.id, ArgumentParser()
+        said = {language: StringIO() for language in ("ja", "en")}
         billing.bill_arguments(parser)
         paper = [self._folder / f"bill-{operator}-{MONTH}.{form}" for form in ("csv", "pdf")]
         wanted = ["--operator", operator, "--month", MONTH, "--from-raw", "--csv", str(paper[0]), "--pdf", str(paper[1])]
         try:
-            with office.open_store(self._settings) as store, redirect_stdout(said):
-                billing.run_bill(parser.parse_args(wanted), store, self._settings, stage.clock.now().utc_ms)
+            for language, told in said.items():
+                with office.open_store(self._settings) as store, redirect_stdout(told):
+                    billing.run_bill(parser.parse_args([*wanted, "--language", language]), store, self._settings, stage.clock.now().utc_ms)
         except billing.CannotBill as error:
-            said.write(str(error))
+            said["en"].write(str(error))
         rows = list(csv.reader(StringIO(paper[0].read_text(encoding="utf-8-sig")))) if paper[0].exists() else []
         spent = sum(city_books(self._folder / "city.db").spent.values())
         points = int(rows[-1][7]) if rows else -1
@@ -540,9 +545,10 @@ class CityChapter:
                 "closes April and makes the bill; works it out again from the raw batches",
             ),
             Words(f"{points:,} ポイント。請求額 {yen} 円、どちらも同じ", f"{points:,} points; {yen} yen to be paid, both ways the same"),
-            went=points == spent and "the same." in said.getvalue(),
+            went=points == spent and "the same." in said["en"].getvalue(),
         )
-        return tuple(line for line in said.getvalue().splitlines() if "written" not in line)
+        lines = {language: [line for line in told.getvalue().splitlines() if ": written" not in line] for language, told in said.items()}
+        return Words("\n".join(lines["ja"]), "\n".join(lines["en"]))
 
     # ── the clerks' pages ──
 

@@ -133,7 +133,12 @@ def the_month_is_billed_twice_to_the_same_yen_on_paper_and_as_csv(morning: Morni
     assert re.search(rf"from the raw batches alone: \d+ rides, {points} points, [\d,]+ yen; the same\.", morning.said)
     city = morning.folder / "city"
     assert (city / "bill-minato-2026-04.pdf").read_bytes().startswith(b"%PDF-")
-    assert "合計" in (city / "bill-minato-2026-04.csv").read_text(encoding="utf-8-sig")
+    paper = (city / "bill-minato-2026-04.csv").read_text(encoding="utf-8-sig")
+    assert "合計" in paper
+    page = (city / "month.ja.html").read_text(encoding="utf-8")
+    counts = [f"{int(row.split(',')[6]):,}" for row in paper.splitlines()[1:]]
+    assert re.findall(r'data-title="乗車（件）"><div>([\d,]+)', page)[: len(counts)] == counts
+    assert "締め済み" in page
 
 
 def the_clerks_pages_lie_there_in_both_languages(morning: Morning) -> None:
@@ -306,7 +311,7 @@ def test_a_debit_behind_the_ledgers_back_is_told_and_fails_the_demo(tmp_path: Pa
 
 
 def test_books_that_lack_what_the_ledgers_hold_are_told_and_fail_the_demo(tmp_path: Path) -> None:
-    nothing = Arrived(CityBooks({}, {}, (), 2**62), 0, 0, (), (), Words("", ""))
+    nothing = Arrived(CityBooks({}, {}, (), 2**62), 0, 0, Words("", ""), (), Words("", ""))
     status, said = play_one_ride(tmp_path / "out", lambda _: None, nothing)
     assert "4  BROKEN" in said
     assert "8  BROKEN" in said
