@@ -22,10 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Proof:
-    """Seeds for one proof: few in a test, all of them under ``make prove``, where a finished seed is not run again for the same code."""
+    """Seeds for one proof: few in a test, all of them under ``make prove``, where a finished seed is not run again for the same code.
 
-    def __init__(self, name: str, *, full: bool) -> None:
+    A test that is marked ``prove(parts=N)`` is N tests under ``make prove``, each with its share of the seeds, for two workers to run.
+    """
+
+    def __init__(self, name: str, *, full: bool, part: int = 0, parts: int = 1) -> None:
         self.full = full
+        self._part, self._parts = part, parts
         self._done_file = ROOT / ".prove" / f"{name}.json"
 
     def seeds(self, small: int, full: int) -> Iterator[int]:
@@ -34,16 +38,16 @@ class Proof:
             yield from range(small)
             return
         code = _code_hash()
-        start = 0
+        start, end = (full * each // self._parts for each in (self._part, self._part + 1))
+        step = max(1, (end - start) // 100)
         if self._done_file.exists():
             state = json.loads(self._done_file.read_text())
-            start = state["next"] if state["code"] == code else 0
+            start = state["next"] if state["code"] == code else start
         self._done_file.parent.mkdir(exist_ok=True)
-        step = max(1, full // 100)
-        for seed in range(start, full):
+        for seed in range(start, end):
             yield seed
-            if (seed + 1) % step == 0 or seed + 1 == full:
-                self._done_file.write_text(json.dumps({"code": code, "next": seed + 1, "of": full}))
+            if (seed + 1) % step == 0 or seed + 1 == end:
+                self._done_file.write_text(json.dumps({"code": code, "next": seed + 1, "of": end}))
 
 
 def _code_hash() -> str:
@@ -60,7 +64,15 @@ def _code_hash() -> str:
 def proof(request: pytest.FixtureRequest) -> Proof:
     """The numbers of this proof (``proof.seeds(small=…, full=…)``); the test is marked ``prove``."""
     name = request.node.nodeid.replace("/", "_").replace("::", "-")
-    return Proof(name, full=bool(request.config.getoption("--prove")))
+    part, parts = getattr(request, "param", (0, 1))
+    return Proof(name, full=bool(request.config.getoption("--prove")), part=part, parts=parts)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("prove")
+    parts = marker.kwargs.get("parts", 1) if marker and metafunc.config.getoption("--prove") else 1
+    if parts > 1:
+        metafunc.parametrize("proof", [(part, parts) for part in range(parts)], indirect=True, ids=lambda each: f"part{each[0] + 1}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

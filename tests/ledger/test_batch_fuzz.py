@@ -105,7 +105,7 @@ def seen_by_the_city(message: bytes) -> bytes | None:
     return sealed.payload
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=12)
 def test_a_mutated_batch_is_refused_or_is_what_would_have_been_sent(proof: Proof, ride: Ride) -> None:
     for seed in proof.seeds(small=8, full=75_000):
         chance = random.Random(seed)
@@ -135,7 +135,7 @@ GOOD: tuple[tuple[Callable[[bytes], Any], Callable[[Any], bytes], Any], ...] = (
 )
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_a_mutated_receipt_or_note_is_refused_or_is_what_would_have_been_sent(proof: Proof) -> None:
     for seed in proof.seeds(small=8, full=10_000):
         chance = random.Random(seed)
