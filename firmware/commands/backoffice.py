@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from backoffice.city import City
     from backoffice.keys import Device, DeviceBook, DeviceKey
     from backoffice.settings import Settings
-    from backoffice.store import Store
     from ledger.seal import Signer
 
 _Action = Callable[[argparse.Namespace, "Settings"], int]
@@ -383,9 +382,8 @@ def _grant(options: argparse.Namespace, settings: "Settings") -> int:
     return _over_the_books(run_grant, options, settings)
 
 
-def _over_the_books(
-    run_it: "Callable[[argparse.Namespace, Store, Settings, int], int]", options: argparse.Namespace, settings: "Settings"
-) -> int:
+def _over_the_books(run_it: Callable[..., int], options: argparse.Namespace, settings: "Settings") -> int:
+    """Run a command over the books, up to date; ``run_it`` takes options, store, settings and Unix ms."""
     from backoffice import compose as city
     from backoffice.billing import CannotBill
 
