@@ -55,6 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _closing(actions.add_parser("settle", help="settlement day: book what other vehicles prove, and close the bills that are due"), _settle)
     _closing(actions.add_parser("bill", help="what the city owes an operator for a month: table, CSV, letter"), _bill)
     _closing(actions.add_parser("grant", help="the yearly grants: what each rider used in the year before comes back"), _grant)
+    _closing(actions.add_parser("retain", help="let go of what is past its time; --dry-run says what that is"), _retain)
+    _closing(actions.add_parser("access", help="all that the city keeps about one rider, for a person who brings the card"), _access)
     moving = actions.add_parser("move", help="take the books from SQLite to PostgreSQL, and compare; run it again to go on")
     moving.add_argument("--to", required=True, metavar="URL", help="the new, empty database: postgresql://…")
     moving.set_defaults(act=_move)
@@ -64,12 +66,14 @@ def _closing(parser: argparse.ArgumentParser, act: "_Action") -> None:
     if _missing():
         parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     else:
-        from backoffice import billing, settling
+        from backoffice import billing, privacy, settling
 
         wanted: tuple[tuple[_Action, Callable[[argparse.ArgumentParser], None]], ...] = (
             (_settle, settling.settle_arguments),
             (_bill, billing.bill_arguments),
             (_grant, settling.grant_arguments),
+            (_retain, privacy.retain_arguments),
+            (_access, privacy.access_arguments),
         )
         next(arguments for action, arguments in wanted if action is act)(parser)
     parser.set_defaults(act=act)
@@ -380,6 +384,18 @@ def _grant(options: argparse.Namespace, settings: "Settings") -> int:
     from backoffice.settling import run_grant
 
     return _over_the_books(run_grant, options, settings)
+
+
+def _retain(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice.privacy import run_retain
+
+    return _over_the_books(run_retain, options, settings)
+
+
+def _access(options: argparse.Namespace, settings: "Settings") -> int:
+    from backoffice.privacy import run_access
+
+    return _over_the_books(run_access, options, settings)
 
 
 def _over_the_books(run_it: Callable[..., int], options: argparse.Namespace, settings: "Settings") -> int:
