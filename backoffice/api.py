@@ -98,7 +98,7 @@ class EnrolmentAnswer(BaseModel):
 
 
 class PackageOffer(BaseModel):
-    """A signed package; ``digest`` (hexadecimal) is the address to fetch it from, ``valid_from`` a day."""
+    """A signed package; ``digest``, its SHA-256 (hexadecimal), is the address to fetch it from, ``valid_from`` a day."""
 
     kind: str
     version: int
@@ -219,7 +219,9 @@ def _json_routes(city: City, bench: _Bench, limits: Limits) -> APIRouter:
 
     async def offers() -> list[PackageOffer]:
         return [
-            PackageOffer(kind=one.kind, version=one.version, valid_from=one.valid_from, digest=one.digest.hex(), size=one.size)
+            PackageOffer(
+                kind=one.kind.value, version=one.version, valid_from=one.valid_from.isoformat(), digest=one.digest.hex(), size=one.size
+            )
             for one in await bench.do(city.offers)
         ]
 

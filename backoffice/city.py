@@ -20,6 +20,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from ledger import notes, package, receipt, seal
 from ledger.batch import Batch
 from ledger.errors import MalformedBatch, MalformedNote, MalformedSeal
 from ledger.notes import Heartbeat, Loss
+from ledger.offers import Offer, worth
 from ledger.package import Package
 from ledger.receipt import Receipt
 from ledger.seal import Algorithm, BadSignature, Checker, Content, Sealed, Signer
@@ -76,17 +78,6 @@ class Stored(Protocol):
     def rejects(self) -> tuple[tuple[int, str], ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A package that vehicles may fetch: a row of the list."""
-
-    kind: str
-    version: int
-    valid_from: str
-    digest: bytes
-    size: int
-
-
 class Books(KeyBook, Protocol):
     """What the door asks of the books. Every call may raise ``BooksAway``; what returned is durable."""
 
@@ -115,15 +106,15 @@ class Books(KeyBook, Protocol):
         ...
 
     def offers(self) -> Sequence[Offer]:
-        """All packages, of each kind the newest last."""
+        """All packages in the order in which they were offered."""
         ...
 
     def package(self, digest: bytes) -> bytes | None:
-        """A sealed package."""
+        """The sealed package with this SHA-256."""
         ...
 
-    def offer(self, package: Package, sealed: bytes, now_ms: int) -> bool:
-        """Put a sealed package on the list; False when it is there already."""
+    def offer(self, found: Package, sealed: bytes, now_ms: int) -> bool:
+        """Put the package ``found``, which ``sealed`` holds, on the list; False when it is there already."""
         ...
 
     def alarm(self, kind: str, place: tuple[int, int, int], sentence: str, at_ms: int) -> None:
@@ -253,8 +244,12 @@ class City:
     # --- down ---------------------------------------------------------------------------------------------------------------------------
 
     def offers(self) -> Sequence[Offer]:
-        """All packages, of each kind the newest last. Raises ``BooksAway``."""
-        return self.books.offers()
+        """What a vehicle may still want: of each kind the package in force, and those to come. Raises ``BooksAway``.
+
+        A package counts as superseded a day late, so that no vehicle's idea of today asks for one that is gone.
+        """
+        yesterday = datetime.fromtimestamp(self._now_ms() / 1000, UTC).date() - timedelta(days=1)
+        return worth(self.books.offers(), yesterday)
 
     def offer(self, data: bytes) -> tuple[Package, bool]:
         """Put a package that the city sealed on the list; False beside it when it was there. Raises ``Refused`` and ``BooksAway``."""

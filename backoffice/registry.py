@@ -4,6 +4,7 @@ What ``backoffice.keys`` says in values, this keeps: statements here add rows or
 function that lifts a revocation, moves it to a later entry, or gives a known public key to another device.
 """
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
@@ -13,15 +14,17 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, sele
 from sqlalchemy.exc import IntegrityError
 
 from backoffice import schema
-from backoffice.city import Offer, Stored
+from backoffice.city import Stored
 from backoffice.console.facts import Sort, Trouble
 from backoffice.health import Condition
 from backoffice.keys import BEFORE_ALL, Device, DeviceKey, NameTaken, OneTimeCode, Place, order_of, reaches
+from ledger import package, seal
 from ledger.batch import Batch
 from ledger.entry import Kind, Versions, When
 from ledger.notes import PARTS, Heartbeat, Loss
+from ledger.offers import Offer
 from ledger.package import Package, PackageKind
-from ledger.seal import Algorithm
+from ledger.seal import Algorithm, Content
 
 DAY_MS = 86_400_000
 KEPT_CODES_MS = 7 * DAY_MS
@@ -284,28 +287,28 @@ class Registry:
     # --- packages -----------------------------------------------------------------------------------------------------------------------
 
     def offers(self) -> Sequence[Offer]:
-        """The newest package of each kind, and those that are not in force yet."""
+        """All packages in the order in which they were offered."""
         table = schema.package
         columns = (table.c.kind, table.c.version, table.c.valid_from, table.c.digest, func.length(table.c.sealed).label("size"))
-        with self._database.reading() as connection:
-            rows = connection.execute(select(*columns).order_by(table.c.kind, table.c.valid_from, table.c.created_ms)).all()
+        with self._database.asking() as connection:
+            rows = connection.execute(select(*columns).order_by(table.c.created_ms)).all()
         return [
-            Offer(row.kind, int(row.version), (_EPOCH_DAY + timedelta(days=row.valid_from)).isoformat(), row.digest, row.size)
+            Offer(PackageKind(row.kind), int(row.version), _EPOCH_DAY + timedelta(days=row.valid_from), row.digest, row.size)
             for row in rows
         ]
 
     def package(self, digest: bytes) -> bytes | None:
-        """A sealed package."""
+        """The sealed package with this SHA-256."""
         with self._database.reading() as connection:
             return connection.scalar(select(schema.package.c.sealed).where(schema.package.c.digest == digest))
 
-    def offer(self, package: Package, sealed: bytes, now_ms: int) -> bool:
-        """Put a sealed package on the list; False when it is there already."""
+    def offer(self, found: Package, sealed: bytes, now_ms: int) -> bool:
+        """Put the package ``found``, which ``sealed`` holds, on the list; False when it is there already."""
         values = {
-            "digest": package.digest,
-            "kind": package.kind.value,
-            "version": str(package.version),
-            "valid_from": (package.valid_from - _EPOCH_DAY).days,
+            "digest": hashlib.sha256(sealed).digest(),
+            "kind": found.kind.value,
+            "version": str(found.version),
+            "valid_from": (found.valid_from - _EPOCH_DAY).days,
             "created_ms": now_ms,
             "sealed": sealed,
         }
@@ -320,9 +323,10 @@ class Registry:
         """The fingerprint of the fare table that vehicles should have, as entries and heartbeats name it; empty when none was sent."""
         table = schema.package
         fares = and_(table.c.kind == PackageKind.FARE_TABLE.value, table.c.valid_from <= (today - _EPOCH_DAY).days)
-        newest = select(table.c.digest).where(fares).order_by(table.c.valid_from.desc(), table.c.created_ms.desc()).limit(1)
-        with self._database.reading() as connection:
-            return (connection.scalar(newest) or b"")[:8]
+        newest = select(table.c.sealed).where(fares).order_by(table.c.valid_from.desc(), table.c.created_ms.desc()).limit(1)
+        with self._database.asking() as connection:
+            sealed = connection.scalar(newest)
+        return b"" if sealed is None else package.decode(seal.parse(sealed, Content.PACKAGE, package.MAX_SEALED).payload).digest[:8]
 
 
 class CityBooks(Registry):

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -512,7 +513,7 @@ class Carrier:
         except LedgerError as error:
             log.warning("%s %d is passed over, status %d: %s", offer.kind, offer.version, answer.status, answer.detail or error)
             return Event.NO_GOOD
-        if (found.kind, found.digest) != (offer.kind, offer.digest):
+        if (found.kind, sha256(answer.body).digest()) != (offer.kind, offer.digest):
             log.warning("%s %d is passed over: what came is another package", offer.kind, offer.version)
             return Event.NO_GOOD
         self._package = answer.body, offer

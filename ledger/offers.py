@@ -28,7 +28,7 @@ class MalformedOffers(Malformed):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One line of the list. ``digest``: SHA-256 of the package's file, its address; ``size``: bytes of the sealed package."""
+    """One line of the list. ``digest``: SHA-256 of the sealed package, its address; ``size``: its bytes."""
 
     kind: PackageKind
     version: int

@@ -1,12 +1,13 @@
 """The city's door, over HTTP, as a terminal and as a stranger meet it."""
 
 import asyncio
+import hashlib
 import json
 import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -595,11 +596,27 @@ def test_packages_are_listed_and_given_out_as_they_were_sealed(town: Town) -> No
     body = seal.seal(CITY, Content.PACKAGE, package.encode(made))
     assert town.city.offer(body) == (made, True)
     assert town.city.offer(body) == (made, False)
-    digest = made.digest.hex()
+    digest = hashlib.sha256(body).hexdigest()
     row = {"kind": "words", "version": 3, "valid_from": "2026-07-01", "digest": digest, "size": len(body)}
     assert town.client.get("/v1/packages").json() == [row]
     assert town.client.get(f"/v1/packages/{digest}").content == body
     assert town.client.get(f"/v1/packages/{bytes(32).hex()}").status_code == 404
+
+
+def test_of_a_package_that_a_person_released_only_the_release_is_listed(town: Town) -> None:
+    made = Package(PackageKind.FARE_TABLE, 3, date(2026, 7, 1), NOW_MS, b"ten times as dear")
+    released = seal.seal(CITY, Content.PACKAGE, package.encode(replace(made, released=True)))
+    town.city.offer(seal.seal(CITY, Content.PACKAGE, package.encode(made)))
+    assert town.city.offer(released)[1]
+    assert [row["digest"] for row in town.client.get("/v1/packages").json()] == [hashlib.sha256(released).hexdigest()]
+
+
+def test_what_was_superseded_before_today_is_listed_no_more_and_what_is_to_come_is(town: Town) -> None:
+    today = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
+    for version, days in enumerate((-30, -9, -1, 0, 40), 1):
+        made = Package(PackageKind.DENY_LIST, version, today + timedelta(days=days), NOW_MS, b"%d" % version)
+        town.city.offer(seal.seal(CITY, Content.PACKAGE, package.encode(made)))
+    assert [row["version"] for row in town.client.get("/v1/packages").json()] == [3, 4, 5]
 
 
 def test_the_description_names_every_route_and_what_it_takes(town: Town) -> None:

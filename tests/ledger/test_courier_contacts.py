@@ -1,5 +1,6 @@
 """A courier, a ledger on the disk, and a small city that speaks receipts. The clock is virtual; nothing leaves the process."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -478,8 +479,9 @@ class Shelf:
         """A package of some bytes that no compressor makes shorter."""
         made = Package(kind, version, date.fromisoformat(day), 0, Random(f"{kind} {version}").randbytes(size))
         sealed = seal(signer, Content.PACKAGE, encode_package(made))
-        self.sealed[made.digest] = sealed
-        self.listed.append({"kind": kind, "version": version, "valid_from": day, "digest": made.digest.hex(), "size": len(sealed)})
+        address = hashlib.sha256(sealed).digest()
+        self.sealed[address] = sealed
+        self.listed.append({"kind": kind, "version": version, "valid_from": day, "digest": address.hex(), "size": len(sealed)})
         return sealed
 
 
