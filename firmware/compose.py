@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from firmware.config import CitySettings, Config, Rules, Unenrolled
     from firmware.desk import Desk, DeskVault
     from firmware.enrolment import Enrolled
+    from firmware.health import Equipment as Health
     from firmware.keyring import VaultKeyring
     from firmware.notify import Overseer
     from firmware.packages import Judge
@@ -672,6 +673,36 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
         station.note_alarms()
         yield station
         station.close_shift(Kind.POWER_LOSS)
+
+
+def open_health(config: "Config", data: Path, run: Path) -> "Health":
+    """What the health check is made of; it writes into ``data`` and asks for a restart in ``run``."""
+    from drivers.devices.clock_system import SystemClock
+    from firmware.health import Equipment
+    from firmware.selftap import self_tap
+    from firmware.system import RaucSlots, SystemdUnits, TrialFile
+
+    return Equipment(
+        units=SystemdUnits(),
+        self_tap=partial(self_tap, data),
+        ledger=lambda: _broken(config.ledger),
+        slots=RaucSlots(),
+        trial=TrialFile(data / "trial", run / "back"),
+        clock=SystemClock(0),
+    )
+
+
+def _broken(path: Path) -> str:
+    """The first thing that is wrong with a ledger, or nothing."""
+    from ledger.errors import LedgerError
+    from ledger.store import LedgerFile
+
+    try:
+        with LedgerFile.open_read_only(path) as ledger:
+            findings = ledger.verify().findings
+    except LedgerError as error:
+        return str(error)
+    return f"{path}: {findings[0]}" if findings else ""
 
 
 def trips_of(table: "FareTable", routes: Sequence[str]) -> "tuple[Trip, ...]":
