@@ -329,9 +329,9 @@ class Ending:
         self.say(
             self._words(
                 f"  記録 {entries} 件。{arrived.batches} 束で、のべ {arrived.sent} 件（{times:.1f} 倍）届き、"
-                f"帳簿には一度ずつ。よけた記録と警報は {len(arrived.books.aside)} 件。",
+                f"帳簿には一度ずつ。よけた記録、記録への警報は {len(arrived.books.aside)} 件。",
                 f"  {entries} entries. {arrived.batches} batches brought {arrived.sent} of them ({times:.1f} times each), "
-                f"and each is booked once. {len(arrived.books.aside)} were set aside or raised an alarm.",
+                f"and each is booked once. {len(arrived.books.aside)} of them were set aside or raised an alarm.",
             )
         )
         self._title("4月の請求（kazashi backoffice bill の出力）", "The bill for April, as `kazashi backoffice bill` prints it")

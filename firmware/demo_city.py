@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from drivers.signing import Ed25519Key, SignatureChecker
+from drivers.signing import Ed25519Key
 from drivers.vault_file import VaultFile, demo_keys, write_keys
 from fares import gtfs
 from fares.files import open_feed
@@ -40,11 +40,11 @@ from firmware.demo_bus import MORNING, Draw, Words
 from firmware.demo_hall import TownHall
 from firmware.demo_network import HOST, Accident, Fate, Network
 from firmware.demo_stage import Stage
-from firmware.demo_station import device_secret, letterbox
+from firmware.demo_station import device_secret, judge_of, letterbox, packages_of
 from firmware.failure import Failure
 from firmware.keyring import OneKey
 from firmware.laws import CityBooks, Number
-from firmware.packages import CityKey, Judge, Refused, Staged
+from firmware.packages import Judge, Refused, Staged
 from firmware.rehearsal import FISCAL_YEAR, TOWN
 from ledger import package, stick
 from ledger.batch import MAX_SEALED, unpack
@@ -455,8 +455,8 @@ class CityChapter:
         return sealed
 
     def _fares(self) -> None:
-        place = self.stage.house.folder / "packages"
-        judge = self._judge(self._now().date())
+        stage = self.stage
+        place, judge = packages_of(stage.bus.ledger), self._judge()
         (offer,) = json.loads(self._ask("GET", "/v1/packages", port=self._network.port)[1])
         size = int(offer["size"])
         self._network.expect(Accident(Fate.CUT_COMING, size // 2))
@@ -474,7 +474,7 @@ class CityChapter:
                 f"断り、警報を書きとめる。今の運賃表のまま（{_fare(old)} 円）",
                 f"refused, and an alarm is noted; the old table stays ({_fare(old)} yen)",
             ),
-            went=isinstance(verdict, Refused) and not packages.enter(place, judge) and len(packages.alarms(place)) == 1,
+            went=isinstance(verdict, Refused) and len(packages.alarms(place)) == 1,
         )
         verdict = packages.stage(place, self._fetch(offer["digest"]), judge)
         self._scene(
@@ -482,7 +482,33 @@ class CityChapter:
             Words("bus-2", "bus-2"),
             Words("もう一度取りにいく。全部届く", "fetches it again; it comes whole"),
             Words("署名と値上げの幅を確かめ、5月1日まで待つ", "signature and size of the change are good; it waits for 1 May"),
-            went=isinstance(verdict, Staged) and not packages.enter(place, judge),
+            went=isinstance(verdict, Staged),
+        )
+        self._warned(place)
+
+    def _warned(self, place: Path) -> None:
+        """The station takes the alarm into its ledger; it goes up like any other entry, and a clerk sees it."""
+        stage = self.stage
+        for _ in range(2):
+            self._pass(_LETTERS_MS)
+        self._scene(
+            _DEPOT,
+            Words("bus-2", "bus-2"),
+            Words("車載機が警報を記録に入れる", "the station takes the alarm into its ledger"),
+            Words("記録のひとつとして、市へ送られる", "it goes up like any other entry"),
+            went=not packages.alarms(place) and not packages.enter(place, self._judge()),
+        )
+        wire, post = self._wire(), letterbox(stage.bus.ledger, self._city.public, stage.clock)
+        self._contact(self._courier(wire, post, _SECOND_CUT), wire, Words("新しい記録を送る", "sends what is new"))
+        post.unlock()
+        self._take_in()
+        warned = _warnings(self._folder / "city.db")
+        self._scene(
+            _HALL,
+            Words("市の係", "a clerk"),
+            Words("「要確認」を見る", "looks at what is to be checked"),
+            Words("bus-2 が届いた資料を採用していない、とある", f"{' '.join(warned) or 'nothing'} (bus-2)"),
+            went=len(warned) == 1,
         )
 
     def _fetch(self, digest: str) -> bytes:
@@ -492,15 +518,9 @@ class CityChapter:
         except http.client.IncompleteRead as error:
             return error.partial
 
-    def _judge(self, today: date) -> Judge:
+    def _judge(self) -> Judge:
         town = self.stage.town
-        return Judge(
-            (CityKey(self._city.algorithm, self._city.public),),
-            SignatureChecker(),
-            today,
-            town.keys.rider_version,
-            table=lambda: town.tariff.table,
-        )
+        return judge_of(town.tariff, self._city.public, town.keys.rider_version, self.stage.clock)
 
     # ── the month ──
 
@@ -512,8 +532,8 @@ class CityChapter:
         stage = self.stage
         stage.clock.skip_ms(int((_CLOSED - self._now()).total_seconds() * 1000))
         self._hall.tell_time()
-        judge = self._judge(self._now().date())
-        new = packages.enter(stage.house.folder / "packages", judge).get(PackageKind.FARE_TABLE)
+        judge = self._judge()
+        new = packages.enter(packages_of(stage.bus.ledger), judge).get(PackageKind.FARE_TABLE)
         table = FareTable.unpack(new.file, str(new)) if new else None
         self._scene(
             _DEPOT,
@@ -728,11 +748,18 @@ def city_books(database: Path) -> CityBooks:
                 kind, _, rider = str(account).partition(":")
                 if kind == "rider":
                     spent[bytes.fromhex(rider)] = spent.get(bytes.fromhex(rider), 0) + points
-        aside = [str(row[0]) for row in books.execute("SELECT sentence FROM reject UNION ALL SELECT sentence FROM alarm")]
+        asked = "SELECT sentence FROM reject UNION ALL SELECT sentence FROM alarm WHERE kind <> 'package'"  # which is about no ride
+        aside = [str(row[0]) for row in books.execute(asked)]
         aside += [f"entry {seq} of device {device} is held" for device, seq in books.execute("SELECT device, seq FROM held")]
         heard = "SELECT min(at) FROM (SELECT min(created_ms) AS at FROM ledger UNION ALL SELECT min(received_ms) FROM heartbeat)"
         (heard_ms,) = books.execute(heard).fetchone()
     return CityBooks(entries, spent, tuple(aside), heard_ms or 0)
+
+
+def _warnings(database: Path) -> list[str]:
+    """What the city was told of packages."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as books:
+        return [str(row[0]) for row in books.execute("SELECT sentence FROM alarm WHERE kind = 'package'")]
 
 
 def _weight(database: Path) -> tuple[object, ...]:

@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -23,16 +24,20 @@ from drivers.devices.keypad import DriverKey, KeyPress
 from drivers.emulated.skipping_clock import SkippingClock
 from drivers.signing import SignatureChecker
 from drivers.vault_file import VaultFile, demo_keys
-from fares.table import Trip
+from fares.table import FareTable, Trip
 from firmware import VERSION, compose
+from firmware.packages import CityKey, Judge
 from firmware.rehearsal import SMALL_LEDGER, ZONE, Keys, tariff
+from firmware.rulebook import PackagedRules
 from ledger.entry import Versions
 from ledger.notes import WORKS
+from ledger.package import Package, PackageKind
 from ledger.receipts import CityKeys, LetterboxBeside
-from ledger.seal import key_id
+from ledger.seal import Algorithm, key_id
 from ledger.store import Store
 from validator.journey import Tariff
 from validator.messages import Shown
+from validator.rulebook import InForce
 from validator.station import Equipment, Station, Terms
 from validator.trip import resume
 
@@ -86,6 +91,18 @@ class Post:
 def device_secret(seed: int, terminal: int) -> bytes:
     """The private device key of a demo's vehicle: it follows from the seed, so it is no secret."""
     return hashlib.sha256(f"kazashi demo device {seed} {terminal}".encode()).digest()
+
+
+def packages_of(ledger: Path) -> Path:
+    """Where the packages of a demo's vehicle lie."""
+    return ledger.with_suffix(".packages")
+
+
+def judge_of(rules: Tariff, city: bytes, rider_key: int, clock: Clock) -> Judge:
+    """By what a demo's vehicle judges packages, now. ``city``: the city's public key."""
+    now = clock.now()
+    today = rules.operator.service_day(datetime.fromtimestamp(now.utc_ms / 1000, ZONE))
+    return Judge((CityKey(Algorithm.EDDSA, city),), SignatureChecker(), today, rider_key, table=lambda: rules.table)
 
 
 def letterbox(ledger: Path, city: bytes, clock: Clock) -> LetterboxBeside:
@@ -169,6 +186,7 @@ def _build(post: Post) -> tuple[Station, Keys, SkippingClock, Store]:
     store = Store.open(post.ledger, device=post.terminal, settings=SMALL_LEDGER)
     rules = tariff()
     keys = Keys(deque[KeyPress]())
+    post_box = letterbox(post.ledger, post.city, clock) if post.city else None
     equipment = Equipment(
         reader=compose.open_reader(post.reader),
         vault=vault,
@@ -179,13 +197,26 @@ def _build(post: Post) -> tuple[Station, Keys, SkippingClock, Store]:
         clock=clock,
         random=random,
         blocked=post.blocked.__contains__,
-        letterbox=letterbox(post.ledger, post.city, clock) if post.city else None,
+        letterbox=post_box,
+        rulebook=_rulebook(post, post_box, rules, vault, clock) if post_box else None,
         parts=lambda: {"screen": WORKS, "sound": WORKS},
     )
     duty = resume(rules.operator.id, post.name, _trips(rules, post.trips), store.last)
     station = Station(equipment, Terms(rules, post.terminal, ZONE, _versions(rules, vault)), duty)
     station.open_shift()
     return station, keys, clock, store
+
+
+def _rulebook(post: Post, box: LetterboxBeside, rules: Tariff, vault: VaultFile, clock: SkippingClock) -> PackagedRules:
+    def judge() -> Judge:
+        return judge_of(rules, post.city, vault.rider_key_version, clock)
+
+    def build(sent: Mapping[PackageKind, Package]) -> InForce:
+        found = sent.get(PackageKind.FARE_TABLE)
+        now = rules if found is None else replace(rules, table=FareTable.unpack(found.file, str(found)))
+        return InForce(now, _versions(now, vault), post.blocked.__contains__, _trips(now, post.trips))
+
+    return PackagedRules(packages_of(post.ledger), box, judge, lambda: judge().today, build)
 
 
 def _versions(rules: Tariff, vault: VaultFile) -> Versions:

@@ -121,11 +121,19 @@ def purse_ledger_and_the_citys_books_stand_side_by_side(morning: Morning) -> Non
 
 
 def every_entry_came_several_times_and_is_booked_once(morning: Morning) -> None:
-    (told,) = re.findall(r"^  (\d+) entries\. \d+ batches brought (\d+) of them .* 0 were set aside", morning.said, re.MULTILINE)
+    (told,) = re.findall(r"^  (\d+) entries\. \d+ batches brought (\d+) of them .* 0 of them were set aside", morning.said, re.MULTILINE)
     entries, came = int(told[0]), int(told[1])
     assert came >= 2.5 * entries
     with closing(sqlite3.connect(morning.folder / "city" / "city.db")) as books:
         assert books.execute("SELECT count(*) FROM entry").fetchone() == (entries,)
+
+
+def a_package_that_came_half_is_in_the_ledger_and_before_the_clerks(morning: Morning) -> None:
+    assert "→ A package did not come whole, and was refused. (bus-2)" in morning.said
+    with closing(sqlite3.connect(morning.folder / "city" / "city.db")) as books:
+        asked = "SELECT reason FROM entry WHERE device = 2 AND kind = ?"
+        assert books.execute(asked, (int(Kind.ALARM),)).fetchall() == [("package-broken",)]
+    assert "A package that a terminal has not taken" in (morning.folder / "city" / "troubles.en.html").read_text(encoding="utf-8")
 
 
 def the_month_is_billed_twice_to_the_same_yen_on_paper_and_as_csv(morning: Morning) -> None:
@@ -146,7 +154,7 @@ def the_clerks_pages_lie_there_in_both_languages(morning: Morning) -> None:
     for name, japanese, english in (
         ("vehicles", "今日の車両", "bus-1"),
         ("gaps", "1 から 17", "1 to 17"),
-        ("troubles", "確認が必要なものはありません", "To check"),
+        ("troubles", "確認が必要なもの: 1 件", "To check"),
         ("card", "使ったポイントは、カードと帳簿で一致しています", "420"),
         ("month", "2026年4月", "April 2026"),
     ):
@@ -192,6 +200,7 @@ def test_a_whole_morning_without_a_screen(tmp_path: Path) -> None:
         the_ledgers_hold_and_each_purse_agrees_with_them,
         purse_ledger_and_the_citys_books_stand_side_by_side,
         every_entry_came_several_times_and_is_booked_once,
+        a_package_that_came_half_is_in_the_ledger_and_before_the_clerks,
         the_month_is_billed_twice_to_the_same_yen_on_paper_and_as_csv,
         the_clerks_pages_lie_there_in_both_languages,
         the_city_can_be_opened_again,
