@@ -264,6 +264,9 @@ def believed(payload: bytes) -> tuple[int, int, dict[int, bytes]]:
     assert first >= 1
     if first == 1:
         assert previous == genesis(device, epoch)
+    decodable = parts[10][1:] if 0 in parts[9] else parts[10]
+    for column in (column for columns in decodable for column in columns if isinstance(column, list)):
+        assert not all(isinstance(each, bytes) and len(each) == 8 for each in column)  # those are joined
     for length, data in zip(parts[9], entries, strict=True):
         if length:
             assert len(data) <= 1024
