@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from backoffice import queries, schema
 from backoffice.bill import Month
 from backoffice.billing import CannotBill, Setting, basis, bill_arguments, run_bill
-from backoffice.settings import SCHEME, Told
+from backoffice.settings import SCHEME, Told, read
 from backoffice.settling import grant_arguments, run_grant, run_settle, settle_arguments
 from backoffice.store import Store
 from drivers.cards.purse import FULL, Counters, RegLog
+from fares.faults import Unusable
 from ledger.batch import Batch
 from ledger.chain import genesis
 from ledger.codec import encode
@@ -205,3 +206,22 @@ def test_records_that_are_missing_are_named_where_grants_are_made(town_books: St
         connection.execute(sa.insert(schema.island), island)
     grant(town_books, "--dry-run")
     assert "3 entries have not arrived." in capsys.readouterr().out
+
+
+# --- the settings -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_name_scheme_form_operators_and_language_and_tell_every_fault(tmp_path: Path) -> None:
+    operator = '[[operator]]\nid = "minato"\nname = "みなと"\n'
+    text = f'format = 1\nlanguage = "ja"\n[scheme]\nfile = "town.toml"\n[bill]\nform = "form.toml"\n{operator}'
+    found = read(text.encode(), "city.toml", tmp_path)
+    assert (found.scheme, found.form) == (tmp_path / "town.toml", tmp_path / "form.toml")
+    assert (found.operators, found.told.languages) == ({"minato": "みなと"}, ("ja",))
+    assert read(b"format = 1\n", "city.toml", tmp_path).scheme == SCHEME
+    with pytest.raises(Unusable) as caught:
+        read((text + '[[operator]]\nid = "minato"\nname = ""\n').replace('"ja"', '"fr"').encode(), "city.toml", tmp_path)
+    assert [fault.split(",")[1].split(":")[0].strip() for fault in caught.value.faults] == [
+        "operator[2].name",
+        "operator[2].id",
+        "language",
+    ]
