@@ -186,18 +186,23 @@ class ConsoleBooks:
             rows = connection.execute(select(entry).where(own).order_by(entry.c.utc_ms.desc(), entry.c.seq.desc())).all()
             booked = _points_by_entry(connection, rider)
             grants = connection.execute(select(grant).where(grant.c.rider == rider).order_by(grant.c.number.desc())).all()
+            begins = connection.scalar(select(func.max(schema.horizon.c.before_day))) or 0
         if not rows and not grants:
             return None
+        base = _base(rows, begins)
+        compared = [row for row in rows if base is None or (row.rega_before or 0) <= base.rega_before]
+        keys = {(row.device, row.epoch, row.seq) for row in compared}
         rides = _rides(rows, booked, names)
-        unknown = [ride for ride in rides if ride.kind is Kind.UNKNOWN and not ride.settled]
+        unknown = [ride for ride in _rides(compared, booked, names) if ride.kind is Kind.UNKNOWN and not ride.settled]
         return Rider(
             tuple(rides[:limit]),
             len(rides),
             tuple(Grant(row.fiscal_year, row.number, row.points, row.kind == "correction", row.at_ms) for row in grants),
-            sum(first + later for first, later in booked.values()),
+            sum(first + later for key, (first, later) in booked.items() if key in keys),
             len(unknown),
             sum(ride.points for ride in unknown),
             _reading(rows, names),
+            *_before(base, grants),
         )
 
     # --- months -------------------------------------------------------------------------------------------------------------------------
@@ -328,6 +333,26 @@ def _rega(row: Row[Any]) -> int | None:
     """REGA as it was last *read* for an entry. What UNKNOWN would have written was never read back."""
     seen = row.rega_before if row.kind == int(Kind.UNKNOWN) or row.rega_after is None else row.rega_after
     return seen if seen is None else int(seen)
+
+
+def _base(rows: Sequence[Row[Any]], begins: int) -> Row[Any] | None:
+    """The reading from which card and books are compared: the first on a day of which all is kept (``backoffice.retention``), else the
+    last. REGA only falls, so that is no question of anybody's clock. None while nothing was let go of.
+    """
+    read = [row for row in rows if row.rega_before is not None and row.granted is not None and row.kind != int(Kind.RESOLVED)]
+    if not begins or not read:
+        return None
+    whole = [row for row in read if row.service_day >= begins]
+    return max(whole, key=lambda row: row.rega_before) if whole else min(read, key=lambda row: row.rega_before)
+
+
+def _before(base: Row[Any] | None, grants: Sequence[Row[Any]]) -> tuple[int, int]:
+    """What the card had spent and been granted when it was read at ``base``; 0 of what the books know themselves."""
+    if base is None:
+        return 0, 0
+    spent = FULL - base.rega_before
+    later = sum(grant.points for grant in grants if grant.number <= base.grant_number)
+    return spent, max(0, base.granted - later) if spent else 0
 
 
 def _left(row: Row[Any]) -> int | None:

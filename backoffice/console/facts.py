@@ -181,7 +181,8 @@ class Reading:
 class Rider:
     """Everything the books have about one card.
 
-    ``booked``: points of all rides booked. ``unknown``: debits whose outcome is not known yet, of ``unknown_points`` together.
+    ``booked``: points of all rides booked. ``unknown``: debits whose outcome is not known yet, of ``unknown_points`` together. Once old
+    records were let go of, both count from one reading on, at which the card showed ``before_spent`` and ``before_granted`` already.
     """
 
     rides: tuple[Ride, ...]
@@ -191,6 +192,8 @@ class Rider:
     unknown: int
     unknown_points: int
     reading: Reading | None
+    before_spent: int = 0
+    before_granted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

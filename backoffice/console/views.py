@@ -462,7 +462,7 @@ def purse_state(rider: Rider, say: Say) -> State:
     """
     if rider.reading is None:
         return State(Level.REST, say("purse.unread"))
-    apart = rider.reading.spent - rider.booked
+    apart = rider.reading.spent - rider.before_spent - rider.booked
     if apart == 0:
         return State(Level.GOOD, say("purse.equal"))
     if 0 < apart <= rider.unknown_points:
@@ -480,10 +480,11 @@ def _purse_section(rider: Rider, now: Now, say: Say) -> Section:
         if reading is None
         else tuple(map(_points, (reading.granted, reading.spent, reading.granted - reading.spent)))
     )
-    granted = sum(grant.points for grant in rider.grants)
+    granted = sum(grant.points for grant in rider.grants) + rider.before_granted
+    booked = rider.before_spent + rider.booked
     unknown = Text(say("none.unknown"))
-    in_books: tuple[Cell, ...] = tuple(map(_points, (granted, rider.booked, granted - rider.booked)))
-    if not rider.grants:  # the desk's grants were never brought here
+    in_books: tuple[Cell, ...] = tuple(map(_points, (granted, booked, granted - booked)))
+    if not granted:  # the desk's grants were never brought here
         in_books = (unknown, in_books[1], unknown)
     names = ("purse.granted", "purse.spent", "purse.left")
     rows: tuple[tuple[Cell, ...], ...] = tuple(
@@ -493,6 +494,8 @@ def _purse_section(rider: Rider, now: Now, say: Say) -> Section:
     if reading is not None:
         at = moment(reading.at_ms, now, say)
         sentences.append(say("purse.read", at=at.text, vehicle=reading.vehicle))
+    if rider.before_spent:
+        sentences.append(say("purse.before", points=rider.before_spent))
     if rider.unknown:
         sentences.append(say("purse.open", count=rider.unknown, points=rider.unknown_points))
     return Section("purse", say("purse.heading"), sentences=tuple(sentences), table=Table(say("purse.caption"), columns, rows))

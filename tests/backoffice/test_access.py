@@ -95,9 +95,14 @@ def ask(books: Store, setting: Settings, tmp_path: Path) -> Ask:
         parser = argparse.ArgumentParser()
         access_arguments(parser)
         lines = iter(typed.splitlines())
+
+        def keyboard(prompt: str, *, hidden: bool) -> str:
+            assert hidden == ("passphrase" in prompt)
+            return next(lines)
+
         file = tmp_path / name
         options = parser.parse_args([*(words or ("--card",)), "--out", str(file), *(() if "--language" in words else ("--language", "ja"))])
-        assert run_access(options, books, settings, NOW, lambda _, **__: next(lines)) == 0
+        assert run_access(options, books, settings, NOW, keyboard) == 0
         return file.read_text(encoding="utf-8")
 
     return asked

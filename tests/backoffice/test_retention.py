@@ -22,8 +22,13 @@ from backoffice.bill import Bill, Month, Terms
 from backoffice.billing import CannotBill
 from backoffice.billing import basis as stands_on
 from backoffice.clock_repair import Stamp
+from backoffice.console import views, words
+from backoffice.console.parts import Level
+from backoffice.console_queries import ConsoleBooks
 from backoffice.grants import GrantKind, RiderGrant
 from backoffice.letting_go import Cut, Number, Periods, books_cut, cut_of, days_rest_on, found_late, lies_before, rests_on
+from backoffice.move import move
+from backoffice.registry import CityBooks
 from backoffice.retention import PURSES, Calendar, Done, Plan, Retention, Sort, register
 from backoffice.settings import read
 from backoffice.settle import dated_by, settle
@@ -495,6 +500,17 @@ def test_vehicles_are_booked_while_it_runs(full: Store, vehicle: Any) -> None:
     assert bills(full) == before
 
 
+def test_books_that_let_go_move_and_remember_what_they_let_go_of(copies: Copies, postgresql: Any, spring: Spring) -> None:
+    source, target = copies.one("sqlite"), postgresql.url(postgresql.new_database())
+    with Store.open(source) as old:
+        retain(old)
+        before = everything(old)
+    move(source, target, lambda _: None)
+    with Store.open(target) as new:
+        assert everything(new) == before
+        assert deliver(new, spring, NOW) == 0
+
+
 # --- who may ------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -701,6 +717,23 @@ def test_no_bill_of_a_month_before_the_books_begin(full: Store, tmp_path: Path) 
     retain(full)
     with full.reading() as connection, pytest.raises(CannotBill, match="the books begin on 2020-04-01"):
         stands_on(setting).bill(connection, "minato", Month(2020, 3), NOW)
+
+
+def test_a_cards_page_says_of_card_and_books_what_it_said_before(full: Store, tmp_path: Path) -> None:
+    say = words.read((Path(views.__file__).parent / "words.toml").read_text(encoding="utf-8")).in_language(words.Language.EN)
+    console = ConsoleBooks(full, CityBooks(full), stands_on(read(b"format = 1\n", "city.toml", tmp_path)), {})
+    cards = [card.to_bytes(8, "big") for card in range(10)]
+
+    def states() -> dict[bytes, Level]:
+        found = {card: console.rider(card, 500) for card in cards}
+        return {card: views.purse_state(rider, say).level for card, rider in found.items() if rider is not None}
+
+    before = states()
+    plan, _ = retain(full)
+    assert plan.count(Sort.ENTRIES) > 0
+    after = states()
+    assert {card: level for card, level in before.items() if card in after} == after
+    assert any((rider := console.rider(card, 500)) is not None and rider.before_spent for card in cards)
 
 
 # --- periods ------------------------------------------------------------------------------------------------------------------------------
