@@ -137,6 +137,14 @@ def test_a_process_that_hangs_again_and_again_reaches_its_restart_limit(unit: st
     assert burst * (watchdog_s + start_s + rest_s) < 600
 
 
+def test_no_unit_says_what_the_drop_in_for_all_would_overrule() -> None:
+    """A drop-in is read after the unit: what it sets once, a unit cannot set otherwise."""
+    lists = {"SystemCallFilter", "Environment"}
+    common = set(re.findall(r"^(\w+)=", (UNITS / "kazashi-.service.d/50-hardening.conf").read_text(), re.MULTILINE)) - lists
+    for unit in OURS:
+        assert not common & set(re.findall(r"^(\w+)=", (UNITS / unit).read_text(), re.MULTILINE)), unit
+
+
 def test_nobody_can_log_in() -> None:
     masked = {path.name for path in (TREE / "etc/systemd/system").iterdir() if path.readlink() == Path("/dev/null")}
 
