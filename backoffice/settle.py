@@ -166,7 +166,10 @@ def _alarms(story: list[Arrived], judgements: Iterable[Judgement]) -> Iterator[A
     pair = impossible(story)
     if pair is not None:
         last = _where(story, pair[1])
-        sentence = f"{_name(key_of(last.entry))} read a card that no genuine card can be after what was read before; look for an imitation."
+        sentence = (
+            f"{_name(key_of(last.entry))} read a card that no whole card can be after what was read before; look at it: a write was torn, "
+            "or it is an imitation."
+        )
         yield Alarm(Trouble.IMPOSSIBLE, key_of(last.entry), last.received_ms, sentence)
     elif (medium := next((each.entry.medium for each in story if each.entry.medium), None)) and not account(medium.rider, story).whole:
         last = story[-1]

@@ -37,6 +37,7 @@ from backoffice import keys, queries, raw
 from backoffice.bill import Month, Terms
 from backoffice.city import Application, City, Pace
 from backoffice.registry import CityBooks
+from backoffice.settle import Trouble
 from backoffice.store import Store
 from backoffice.witness import Judgement, Verdict, account, judge
 from drivers.cards.purse import digest
@@ -155,10 +156,13 @@ def compared(store: Store, cards: Sequence[CardStory]) -> Sums:
         told = queries.bill_of(connection, "minato", APRIL, TERMS, BILLED_MS, day_of=lambda _: 0)
         by_raw = raw.recompute(queries.raw_batches(connection), "minato", (2026, 4), RULES, BILLED_MS)
         aside = connection.scalar(sa.text("SELECT (SELECT count(*) FROM reject) + (SELECT count(*) FROM held)"))
+        alarms = set(connection.scalars(sa.text("SELECT kind FROM alarm")))
     assert total.spent == total.booked + total.unknown
     assert told.points == total.booked
     assert (by_raw.rides, by_raw.points, by_raw.yen) == (told.rides, told.points, told.yen), "the raw batches give another bill"
     assert aside == 0
+    garbage = any(not is_debit(step) for card in cards for step in pairwise(card.registers))
+    assert alarms <= ({Trouble.IMPOSSIBLE.value} if garbage else set()), "an honest card is suspected"
     return total
 
 
