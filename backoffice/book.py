@@ -20,7 +20,6 @@ runs again after a crash changes nothing.
 ``postings_of`` is called for each entry that arrives, so it is written to be quick: named tuples, and operators' accounts made once.
 """
 
-from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -123,15 +122,6 @@ def turn_of(leg: int) -> int:
 def granted(rider: bytes, points: int) -> Posting:
     """The posting of a grant of ``points`` > 0 to a purse."""
     return Posting(int(PostingKind.GRANT), PostingKind.GRANT, GRANTS, purse(rider), points)
-
-
-def balances(postings: Iterable[Posting]) -> dict[str, int]:
-    """Credits less debits of each account."""
-    sums: dict[str, int] = {}
-    for _, _, debit, credit, amount in postings:
-        sums[debit] = sums.get(debit, 0) - amount
-        sums[credit] = sums.get(credit, 0) + amount
-    return sums
 
 
 def movements(rider: bytes, operator: str, amounts: tuple[int, int, int], first: int = 0) -> tuple[Posting, ...]:

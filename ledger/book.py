@@ -94,10 +94,6 @@ class Book(Protocol):
         """Whether the rider's grant with this digest (8 bytes) was verified before."""
         ...
 
-    def remember_grant(self, rider: bytes, digest: bytes) -> None:
-        """Remember a verified grant; it replaces the rider's earlier one."""
-        ...
-
     def last(self, kind: Kind) -> Entry | None:
         """The last entry of a kind that has no rider (shift, trip, stop, boot …)."""
         ...

@@ -268,10 +268,6 @@ class Store:
         self._write(meant)
         return numbered
 
-    def remember_grant(self, rider: bytes, digest: bytes) -> None:
-        """Remember a verified grant; see ``Book``."""
-        self._write(_Meant(((_REMEMBER, (rider, digest)),), "SELECT digest FROM verified_grant WHERE rider = ?", (rider,), (digest,)))
-
     # ── reading ──
 
     def intents(self) -> list[Intent]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backoffice.book import balances, owed_to, postings_of
+from backoffice.book import owed_to, postings_of
 from backoffice.settle import DATED_AFTER_MS, Dated, Settled, Trouble, days_of, settle
 from backoffice.witness import Arrived, Key, Verdict
 from drivers.cards.purse import FULL, Counters, RegLog
@@ -31,7 +31,9 @@ SEEN = replace(UNKNOWN, kind=Kind.FREE, medium=Medium(bytes(8), 2000, 1, bytes(8
 def owed(entries: list[Arrived]) -> int:
     settled = settle(entries)
     postings = [posting for each in entries for posting in postings_of(each.entry)]
-    return balances([*postings, *(booking.posting for booking in settled.bookings)]).get(owed_to("sanko"), 0)
+    own = owed_to("sanko")
+    moved = [*postings, *(booking.posting for booking in settled.bookings)]
+    return sum(posting.amount * ((posting.credit == own) - (posting.debit == own)) for posting in moved)
 
 
 def troubles(settled: Settled) -> list[Trouble]:

@@ -153,12 +153,12 @@ def test_the_last_shift_is_found_after_a_restart(store: Store, ride: Ride) -> No
 
 
 def test_a_grant_is_known_by_its_rider_and_its_digest(store: Store, path: Path, small: Settings, ride: Ride) -> None:
-    store.remember_grant(RIDER, GRANT)
+    store.append(ride(), GRANT)
     store.append(ride(2), GRANT)
     assert store.knows_grant(RIDER, GRANT)
     assert store.knows_grant(OTHER, GRANT)
     assert not store.knows_grant(RIDER, b"another!")
-    store.remember_grant(RIDER, b"another!")
+    store.append(ride(), b"another!")
     with reopen(store, path, small) as again:
         assert again.knows_grant(RIDER, b"another!")
         assert not again.knows_grant(RIDER, GRANT)

@@ -19,7 +19,7 @@ from drivers.cards.purse import digest
 from drivers.devices.keypad import DriverKey as Key
 from drivers.emulated.lite_s_card import REG, Delay, Faults, LiteSCard, Tear, Torn
 from firmware.rehearsal import TURNS_TO_EMPTY, Town, Vehicle, counters
-from ledger.entry import Kind
+from ledger.entry import Kind, Medium
 from validator.messages import Message
 
 FARE = 190  # misaki to onsen on M2
@@ -131,7 +131,9 @@ def case(town: Town, sight: Sight = Sight.FIRST, delay: Delay = Delay.MIN) -> Ca
     for bus in buses:
         bus.ride_to(1)
         if sight is Sight.AGAIN:
-            bus.store.remember_grant(town.rider(card), digest(card.memory.blocks[0]))
+            before = bus.entries()[-1]
+            seen = replace(before, kind=Kind.REFUSED, medium=Medium(town.rider(card)), versions=replace(before.versions, card_key=1))
+            bus.store.append(seen, digest(card.memory.blocks[0]))
     if sight is Sight.COPY_A_TORN:
         card.rewrite(1, bytes(16))
     return Case(town, buses[0], buses[1], card)
