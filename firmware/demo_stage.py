@@ -9,10 +9,6 @@ one is killed.
 
 import json
 import os
-import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -35,10 +31,11 @@ from drivers.emulated.skipping_clock import SkippingClock
 from drivers.emulated.speaker import Speaker
 from drivers.vault_file import DeskVaultFile, demo_keys
 from firmware import VERSION, compose
+from firmware.demo_child import Child
 from firmware.demo_station import Post, device_secret
 from firmware.failure import Failure
 from firmware.laws import Act, Book, CardStory, Said
-from firmware.rehearsal import FISCAL_YEAR, LINE_RATE, ROOT, Town, counters, tariff
+from firmware.rehearsal import FISCAL_YEAR, LINE_RATE, Town, counters, tariff
 from firmware.screen import Screen
 from ledger.entry import Entry, Place, Versions
 from ledger.store import LedgerFile
@@ -49,10 +46,8 @@ from validator.stage import RESTING
 SIZE = (800, 480)
 _TRANSIT_PMM = bytes.fromhex("100B4B428485D0FF")
 _PATIENCE_S = 20.0
-_COMMAND = (sys.executable, "-m", "firmware.demo_station")
 _TURNS_A_TOUCH = 60
 _TURNS_TO_EMPTY = 3
-_READ_SIZE = 65536
 _WINDOW_STEP_S = 0.05
 _IDLE = RESTING | {Message.SEEN}
 
@@ -78,21 +73,14 @@ class BusDied(Exception):
 
 
 class Crew:
-    """The station's process, seen from outside: orders go in as lines, what it shows comes out.
-
-    It has a session of its own, so that Ctrl-C at the terminal is for the demo alone, which then puts everything away.
-    """
+    """The station's process, seen from outside: orders go in as lines, what it shows comes out."""
 
     def __init__(self, post: Post, heard: Callable[[Shown, int, int], None]) -> None:
         """``heard(shown, at_ms, ledger_seq)`` is called for each message as it comes. Raises ``BusDied``."""
         self._heard = heard
         self._rest = b""
         self.duty: dict[str, object] = {}
-        to_read, self._in = os.pipe()
-        self._out, to_write = os.pipe()
-        self._process = subprocess.Popen(_COMMAND, stdin=to_read, stdout=to_write, cwd=ROOT, start_new_session=True)
-        os.close(to_read)
-        os.close(to_write)
+        self._child = Child("firmware.demo_station", _PATIENCE_S)
         self._post = post.text()
 
     def begin(self) -> None:
@@ -105,21 +93,15 @@ class Crew:
 
     def kill(self) -> None:
         """Kill -9, by its number."""
-        self._process.send_signal(signal.SIGKILL)
+        self._child.kill()
 
     def end(self) -> None:
         """Let it close its books and go; whatever happens, it is gone afterwards."""
-        os.close(self._in)
-        try:
-            self._process.wait(_PATIENCE_S / 4)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._out)
+        self._child.end()
 
     def _send(self, line: str) -> None:
         try:
-            os.write(self._in, line.encode() + b"\n")
+            self._child.say(line)
         except BrokenPipeError as error:
             raise BusDied("the station does not listen any more") from error
         came: list[dict[str, object]] = []
@@ -144,9 +126,9 @@ class Crew:
             self._rest += self._more()
 
     def _more(self) -> bytes:
-        if not select.select([self._out], [], [], _PATIENCE_S)[0]:
+        data = self._child.hear()
+        if data is None:
             raise BusDied(f"the station has not answered for {_PATIENCE_S:.0f} seconds")
-        data = os.read(self._out, _READ_SIZE)
         if not data:
             raise BusDied("the station's process has ended")
         return data
