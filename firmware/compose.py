@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from drivers.devices.clock import Clock
     from drivers.devices.display_pygame import Painter
+    from drivers.devices.power import PowerLine
     from drivers.emulated.air import Air
     from drivers.emulated.pn532_pty import Pn532Pty
     from drivers.emulated.speaker import Speaker
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from firmware.keyring import VaultKeyring
     from firmware.notify import Overseer
     from firmware.packages import Judge
+    from firmware.power import Watch
     from firmware.rulebook import PackagedRules
     from firmware.simulation import Simulation, Wish
     from ledger.carrier import Carrier, Keyring, Wire
@@ -703,6 +705,24 @@ def _broken(path: Path) -> str:
     except LedgerError as error:
         return str(error)
     return f"{path}: {findings[0]}" if findings else ""
+
+
+def open_power(config: "Config", station: "Station") -> "Watch | None":
+    """Whoever watches the ignition's line for this station; None where there is no line."""
+    from drivers.devices.power import SerialAddress, SupplyAddress
+    from drivers.devices.power_linux import SerialLine, SupplyFile
+    from firmware.power import Do, Pace, Watch
+    from ledger.entry import Kind
+
+    match config.power.line:
+        case None:
+            return None
+        case SupplyAddress(path):
+            line: PowerLine = SupplyFile(path)
+        case SerialAddress(path, modem):
+            line = SerialLine(path, modem)
+    perform = {Do.CLOSE: lambda: station.close_shift(Kind.POWER_LOSS), Do.SYNC: os.sync}
+    return Watch(line, station.equipment.clock, perform, Pace(config.power.settle_ms, config.power.hold_ms))
 
 
 def trips_of(table: "FareTable", routes: Sequence[str]) -> "tuple[Trip, ...]":

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TypeGuard, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from drivers.devices.power import PowerAddress
+from drivers.devices.power import parse_address as parse_power_address
 from drivers.reader import parse_address
 from drivers.signer import Algorithm
 from drivers.vault import FileAddress, VaultAddress
@@ -91,6 +93,15 @@ class CitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerSettings:
+    """The ignition's line, None where there is none; how long off is the end, and how long the driver may still come back."""
+
+    line: PowerAddress | None = None
+    settle_ms: int = 300
+    hold_ms: int = 3000
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A vehicle's terminal.
 
@@ -111,6 +122,7 @@ class Config:
     screen: ScreenSettings
     city_keys: tuple[tuple[Algorithm, bytes], ...] = ()
     city: CitySettings = CitySettings()
+    power: PowerSettings = PowerSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +252,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
         screen=ScreenSettings(_size(screen), screen.flag("whole_screen"), screen.text("sound")),
         city_keys=tuple(_city_key(key) for key in city.each("keys")),
         city=_city(city),
+        power=_power(root.inner("power")),
     )
     if config.keypad_device is not None and config.keypad_mapping is None:
         keypad.fault("mapping", "is missing; name a mapping file, such as examples/keypad.toml.")
@@ -280,6 +293,20 @@ def _reader(table: Fields) -> str:
     except ValueError as error:
         table.fault("address", f"{error}.")
     return address
+
+
+def _power(table: Fields) -> PowerSettings:
+    text, line = table.text("line", ""), None
+    if text:
+        try:
+            line = parse_power_address(text)
+        except ValueError as error:
+            table.fault("line", f"{error}.")
+    return PowerSettings(
+        line,
+        table.number("settle_ms", PowerSettings().settle_ms, least=50, most=5000),
+        table.number("hold_ms", PowerSettings().hold_ms, least=0, most=600_000),
+    )
 
 
 def _city(table: Fields) -> CitySettings:

@@ -211,7 +211,10 @@ class Station:
         self._rest()
 
     def press(self, key: KeyPress) -> None:
-        """One key of the driver."""
+        """One key of the driver; none is obeyed any more once the end is recorded."""
+        if self._closing:
+            self._show(Shown(Message.CLOSING))
+            return
         if key.key is DriverKey.REPEAT:
             self._show(self._said)
             return
@@ -255,8 +258,10 @@ class Station:
     def close_shift(self, kind: Kind = Kind.SHIFT_CLOSE) -> None:
         """Take no more taps, name what is still unknown, record the end (SHIFT_CLOSE or POWER_LOSS).
 
-        When the ledger fails, what is unknown stays an open intent, which the next start finds.
+        When the ledger fails, what is unknown stays an open intent, which the next start finds. The second time changes nothing.
         """
+        if self._closing:
+            return
         self._closing = True
         self._show(Shown(Message.CLOSING))
         try:
@@ -510,7 +515,9 @@ class Station:
     def _show_idle(self) -> None:
         """What the reader shows while nobody is near: what is armed, else the stop."""
         shown = self.duty.armed.shown() or Shown(Message.READY, self._stop())
-        if not self._reader_ok:
+        if self._closing:
+            shown = Shown(Message.CLOSING)
+        elif not self._reader_ok:
             shown = Shown(Message.OUT_OF_ORDER)
         elif self.duty.trip is None:
             shown = Shown(Message.NO_TRIP)

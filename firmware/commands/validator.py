@@ -3,6 +3,7 @@
 import argparse
 import gc
 import logging
+import os
 import signal
 import subprocess
 import tempfile
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from firmware import compose
 from firmware.config import Config, load
+from firmware.power import State
 
 _SCREEN_REST_S = 2.0
+_START_ANEW = 75  # EX_TEMPFAIL (sysexits.h)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,31 +25,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, action="append", required=True, metavar="FILE", help="configuration; repeat for layers, later ones win"
     )
     parser.add_argument("--no-screen", action="store_true", help="do not start the screen-and-sound process")
+    parser.add_argument("--off", type=Path, metavar="FILE", help="make this file when the ignition's line is off and all is on the disk")
     parser.add_argument("--socket", type=Path, metavar="PATH", help="where the screen listens (default: a private folder)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status 0 after an orderly end."""
+    """Exit status 0 after an orderly end, 75 when the vehicle is fed again after its end was recorded: then it is to be started anew."""
     config = load(options.config)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with tempfile.TemporaryDirectory(prefix="kazashi-") as folder:
         socket = options.socket or Path(folder) / "screen"
         screen = None if options.no_screen else _Screen(config, socket)
         try:
-            _serve(config, socket, screen)
+            left = _serve(config, socket, screen)
         finally:
             if screen is not None:
                 screen.stop()
-    return 0
+    if left is State.OFF and options.off is not None:
+        os.sync()  # the ledger is closed now
+        options.off.touch()
+    return _START_ANEW if left is State.AGAIN else 0
 
 
-def _serve(config: Config, socket: Path, screen: "_Screen | None") -> None:
+def _serve(config: Config, socket: Path, screen: "_Screen | None") -> State:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda given, _: stopped.append(given))
     link = compose.screen_link(socket)
     overseer = compose.open_overseer()
     with compose.open_station(config, link) as station:
+        power = compose.open_power(config, station)
         # Whatever was made by now lives as long as the process: the collector need not look at it again in the middle of a tap.
         gc.collect()
         gc.freeze()
@@ -56,11 +64,14 @@ def _serve(config: Config, socket: Path, screen: "_Screen | None") -> None:
             if screen is not None:
                 screen.look_after()
             overseer.turned(station.status, works=station.reader_answers)
-            return not stopped
+            if power is not None:
+                power.turn()
+            return not stopped and not (power is not None and power.ended)
 
         station.run(go_on)
         overseer.stopping("closes the shift")
     link.close()
+    return power.state if power is not None else State.FED
 
 
 class _Screen:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.devices.power import Modem, SerialAddress
 from firmware.config import Config, load
 from firmware.failure import Failure
 
@@ -69,3 +70,11 @@ def test_a_folder_is_the_terminals_own_file_and_what_enrolment_wrote(tmp_path: P
 def test_a_unit_that_nobody_has_set_up_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"unit\.toml: cannot be read"):
         load([tmp_path])
+
+
+def test_the_ignitions_line_is_named_in_the_configuration(tmp_path: Path) -> None:
+    power = layered(tmp_path, '[power]\nline = "serial:/dev/ttyS2:dsr"\nhold_ms = 60000\n').power
+    assert (power.line, power.settle_ms, power.hold_ms) == (SerialAddress(Path("/dev/ttyS2"), Modem.DSR), 300, 60_000)
+    assert load([BUS]).power.line is None
+    with pytest.raises(Failure, match=r"power\.line: 'gpio' is no power line"):
+        layered(tmp_path, '[power]\nline = "gpio"\n')

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,13 @@ def _wait_for(process: "subprocess.Popen[bytes]", word: str) -> None:
 
 def validator(bus: Path) -> "contextlib.AbstractContextManager[subprocess.Popen[bytes]]":
     return _started("validator", "--config", str(ROOT / "examples" / "bus.toml"), "--config", str(bus), "--no-screen")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        threading.Event().wait(0.02)
 
 
 def kinds(bus: Path) -> list[Kind]:
@@ -159,3 +168,23 @@ def test_a_loop_that_hangs_feeds_no_watchdog(bus: Path, systemd: socket.socket) 
         systemd.settimeout(PATIENCE_S)
         _hears(systemd, "WATCHDOG=1")
         assert _stop(process) == 0
+
+
+@pytest.mark.usefixtures("twin")
+@pytest.mark.parametrize("back", [False, True])
+def test_a_turned_key_closes_the_day_and_asks_to_be_switched_off_unless_the_driver_comes_back(
+    bus: Path, systemd: socket.socket, back: bool
+) -> None:
+    online = bus.parent / "online"
+    online.write_text("1")
+    bus.write_text(bus.read_text() + f'[power]\nline = "supply:{online}"\nsettle_ms = 100\nhold_ms = {60_000 if back else 100}\n')
+    files = ("--config", str(ROOT / "examples" / "bus.toml"), "--config", str(bus))
+    with _started("validator", *files, "--no-screen", "--off", str(bus.parent / "off")) as process:
+        _hears(systemd, "READY=1")
+        online.write_text("0")
+        if back:
+            until(lambda: kinds(bus)[-1] is Kind.POWER_LOSS)
+            online.write_text("1")
+        assert process.wait(PATIENCE_S) == (75 if back else 0)
+    assert kinds(bus) == [Kind.BOOT, Kind.SHIFT_OPEN, Kind.POWER_LOSS]
+    assert (bus.parent / "off").exists() is not back
