@@ -342,11 +342,9 @@ def _forgotten(connection: Connection, batch: Batch) -> dict[int, Known]:
     table = schema.forgotten
     here = and_(table.c.device == batch.device, table.c.epoch == batch.epoch)
     near = and_(table.c.first_seq <= batch.last_seq, table.c.last_seq >= batch.first_seq)
-    return {
-        seq: Known(receive.digest_of(batch.entries[seq - batch.first_seq]), "")
-        for first, last in connection.execute(select(table.c.first_seq, table.c.last_seq).where(here, near))
-        for seq in range(max(first, batch.first_seq), min(last, batch.last_seq) + 1)
-    }
+    runs = [(int(first), int(last)) for first, last in connection.execute(select(table.c.first_seq, table.c.last_seq).where(here, near))]
+    numbers = (seq for first, last in runs for seq in range(max(first, batch.first_seq), min(last, batch.last_seq) + 1))
+    return {seq: Known(receive.digest_of(batch.entries[seq - batch.first_seq]), "") for seq in numbers}
 
 
 def _codes(found: Sequence[Sequence[Any]], batch: Batch) -> tuple[tuple[int, str], ...]:
