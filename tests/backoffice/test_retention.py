@@ -835,6 +835,46 @@ def same_yen_without_what_went(spring: Spring) -> int:
     return len(gone)
 
 
+def a_debit_that_is_settled_across_the_cut() -> Spring:
+    """Bus 1 loses sight of a card, bus 2 proves the debit; bus 1 says so itself in April, and the city takes its own booking back."""
+    before = Counters(FULL, FULL, bytes(8), 20)
+    after = Counters(FULL - 320, FULL - 1, RegLog(1, 1000, 1).block(), 21)
+    card, day = Medium(b"one card", 2000, 1, bytes(8), before, after), (date(2020, 3, 10) - EPOCH_DAY).days
+    fare, place = Fare(320, 320, 0, 1, 0), Place("minato", "1", 1, "R1", "T1", "S1", "S2", day)
+    unknown = Entry(Kind.UNKNOWN, When(1, 1, at("2020-03-10T12:00"), 4), place, card, fare, device=1, epoch=9, seq=1)
+    word = replace(unknown, kind=Kind.RESOLVED, outcome=Outcome.PAID, ref=1, seq=2)
+    seen = replace(unknown, kind=Kind.FREE, medium=replace(card, before=after, after=None), fare=Fare(200, 0, 0, 1, 0), device=2, seq=1)
+    spring, heads = Spring(Random(0), 0), {1: genesis(1, 9), 2: genesis(2, 9)}
+    for entry, came in ((unknown, "2020-03-11T12:00"), (seen, "2020-03-13T12:00"), (word, "2020-04-20T12:00")):
+        data = encode(entry)
+        told = Batch(entry.device, 9, entry.seq, heads[entry.device], (data,), at(came))
+        heads[entry.device] = follow(heads[entry.device], data)
+        spring.sent.append((at(came), seal.seal(Stamper(), Content.BATCH, batch.pack(told))))
+    return spring
+
+
+def test_what_proved_a_debit_stays_as_long_as_something_about_the_debit() -> None:
+    spring = a_debit_that_is_settled_across_the_cut()
+    assert gone_by_rule(spring, CUT) == set()
+    april = raw.recompute(spring.sent, "minato", Month(2020, 4), RULES, NOW)
+    without = raw.recompute(spring.sent, "minato", Month(2020, 4), RULES, NOW, forgotten=lambda device, *_: device == 2)
+    assert april != without
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_card_of_such_a_debit_waits_for_a_year_and_goes_then(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
+    with Store.open(server.url(server.new_database("books_1")) if server else f"sqlite:///{tmp_path / 'books.db'}") as books:
+        books.migrate()
+        deliver(books, a_debit_that_is_settled_across_the_cut())
+        queries.settle_all(books)
+        plan, _ = retain(books)
+        assert (plan.riders, plan.count(Sort.ENTRIES)) == (frozenset({b"one card"}), 0)
+        plan, _ = retain(books, at("2027-02-01T12:00"))
+        assert (plan.riders, count(books, schema.entry), count(books, schema.batch)) == (frozenset(), 0, 0)
+        assert set(balances(books).values()) == {320, -320, 200, -200}
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_no_kept_month_misses_what_went(chance: Random, taps: int) -> None:
