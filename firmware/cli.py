@@ -42,6 +42,7 @@ CONTENTS = (
             "courier": "carry the ledger to the city",
             "ledger": "verify, show or export a ledger; carry it by stick",
             "packages": "what the city sent; accept or reject what is held",
+            "clock": "ask chrony and gpsd how far the clock can be trusted",
             "health": "try everything once, then let this system stay",
             "failed": "say on lamp, screen and loudspeaker that a part has given up",
         },

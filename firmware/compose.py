@@ -75,6 +75,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT / "build" / "clips"
 _TRAY_BAUD = 921600
 _GIVES_WAY = 10  # nice
+_NEWEST = 64  # entries
 
 
 def open_reader(address: str) -> Reader:
@@ -639,6 +640,7 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
     """A vehicle's station with its shift open; closed in good order at the end. Raises ``Failure``."""
     import secrets
 
+    from drivers.devices.clock_steady import SteadyClock
     from drivers.devices.clock_system import SystemClock
     from ledger.entry import Kind
     from validator.station import Equipment, Station, Terms
@@ -655,6 +657,7 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
         reader = open_reader(config.reader)
         undo.callback(reader.close)
         started = ledger.last(Kind.BOOT)
+        clock = SteadyClock(SystemClock(started.when.boot + 1 if started else 1), _time_known_last(ledger))
         equipment = Equipment(
             reader=reader,
             vault=vault,
@@ -662,12 +665,13 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
             ledger=ledger,
             presenter=presenter,
             keypad=keypad,
-            clock=SystemClock(started.when.boot + 1 if started else 1),
+            clock=clock,
             random=secrets.token_bytes,
             blocked=rules.blocked,
             letterbox=open_letterbox(config) if config.city_keys else None,
             parts=partial(_parts_of, presenter),
             rulebook=rulebook,
+            new_shift=clock.new_shift,
         )
         duty = resume(tariff.operator.id, config.vehicle, rules.trips, ledger.last)
         station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions, config.city.keep_days), duty)
@@ -675,6 +679,28 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
         station.note_alarms()
         yield station
         station.close_shift(Kind.POWER_LOSS)
+
+
+def _time_known_last(ledger: "Store") -> int:
+    """The latest time in a ledger's newest entries that was more than a guess, Unix ms; 0 when there is none."""
+    from drivers.devices.clock import ClockState
+
+    newest = ledger.after(max(0, ledger.head().seq - _NEWEST), _NEWEST)
+    return max((entry.when.utc_ms for entry in newest if entry.when.clock >= ClockState.CARRIED), default=0)
+
+
+def vouch(told: Path) -> str:
+    """Ask chrony and gpsd about the wall clock, and leave their word in ``told`` for every process; the word. Raises ``Failure``."""
+    from drivers.devices.clock_sources import vouched
+    from drivers.devices.clock_system import leave
+    from drivers.devices.clock_told import fix, tracking
+
+    state = vouched(tracking(), fix(), time.time_ns() // 1_000_000)
+    try:
+        leave(told, state, time.monotonic_ns() // 1_000_000)
+    except OSError as error:
+        raise Failure(f"{told}: cannot be written ({error.strerror}); name a file in a folder that exists") from error
+    return state.name.lower()
 
 
 def open_health(config: "Config", data: Path, run: Path) -> "Health":

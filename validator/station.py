@@ -64,6 +64,7 @@ class Equipment:
 
     ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list. ``letterbox``: None where no courier is. ``parts()``: how
     the parts of ``ledger.notes.PARTS`` do that the station itself does not know. ``rulebook``: None where the rules never change.
+    ``new_shift()``: called before a shift is opened; from there on the clock may be set back.
     """
 
     reader: Reader
@@ -78,6 +79,7 @@ class Equipment:
     letterbox: StationsSide | None = None
     parts: Callable[[], Mapping[str, int]] = dict[str, int]
     rulebook: Rulebook | None = None
+    new_shift: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,8 @@ class Station:
         today = service_day(self.equipment.clock.now(), self.terms.zone, self.terms.tariff.operator)
         try:
             pressed = press(before, key, unsure=bool(self.equipment.ledger.intents()), service_day=today)
+            if Kind.SHIFT_OPEN in pressed.notes:
+                self.equipment.new_shift()
             for kind in pressed.notes:
                 self._note_duty(kind, before if kind in CLOSES else pressed.duty)
         except (Full, NotStored):

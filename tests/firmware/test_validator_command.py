@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from drivers.devices.clock import ClockState
 from firmware import cli
-from ledger.entry import Kind
-from ledger.store import LedgerFile
+from ledger.entry import Entry, Kind, When
+from ledger.store import LedgerFile, Store
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 15
@@ -188,3 +189,28 @@ def test_a_turned_key_closes_the_day_and_asks_to_be_switched_off_unless_the_driv
         assert process.wait(PATIENCE_S) == (75 if back else 0)
     assert kinds(bus) == [Kind.BOOT, Kind.SHIFT_OPEN, Kind.POWER_LOSS]
     assert (bus.parent / "off").exists() is not back
+
+
+def test_a_start_with_an_empty_battery_goes_on_from_the_time_in_the_ledger(bus: Path) -> None:
+    later_ms = time.time_ns() // 1_000_000 + 3 * 86_400_000
+    boot = Entry(Kind.BOOT, When(1, 0, later_ms, int(ClockState.NTP)))
+    with Store.open_or_create(bus.parent / "bus.ledger", device=12, new_epoch=lambda: 7) as ledger:
+        ledger.append(boot)
+    with validator(bus) as process:
+        _wait_for(process, "reader-died")
+        assert _stop(process) == 0
+    with LedgerFile.open_read_only(bus.parent / "bus.ledger") as book:
+        _, *started = book.after(0, 100)
+    assert {entry.when.clock for entry in started} == {int(ClockState.CARRIED)}
+    assert all(later_ms <= entry.when.utc_ms < later_ms + 60_000 for entry in started)
+
+
+def test_the_clock_command_leaves_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "chronyc"
+    program.write_text("#!/bin/sh\necho 50505300,PPS,1,1775001600.1,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,16.0,Normal\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert cli.main(["clock", "--once", "--told", str(tmp_path / "told")]) == 0
+    assert capsys.readouterr().out == "gnss\n"
+    assert (tmp_path / "told").read_text().startswith("gnss ")
+    assert cli.main(["clock", "--once", "--told", str(tmp_path / "away" / "told")]) == 1

@@ -89,7 +89,7 @@ def test_the_users_and_folders_are_made_as_they_are_described(root: Path) -> Non
 
     users = dict(re.findall(r"^(kazashi-\w+):x:(\d+):", (root / "etc/passwd").read_text(), re.MULTILINE))
     ledger = (root / "data/ledger").stat()
-    assert set(users) == {"kazashi-station", "kazashi-screen", "kazashi-courier", "kazashi-update"}
+    assert set(users) == {f"kazashi-{name}" for name in ("station", "screen", "courier", "clock", "update")}
     assert (stat.S_IMODE(ledger.st_mode), ledger.st_uid) == (0o3770, int(users["kazashi-station"]))
     assert stat.S_IMODE((root / "data/unit/keys/courier").stat().st_mode) == 0o700
 
