@@ -342,14 +342,17 @@ def _forgotten(connection: Connection, batch: Batch) -> dict[int, Known]:
     table = schema.forgotten
     here = and_(table.c.device == batch.device, table.c.epoch == batch.epoch)
     near = and_(table.c.first_seq <= batch.last_seq, table.c.last_seq >= batch.first_seq)
-    runs = [(int(first), int(last)) for first, last in connection.execute(select(table.c.first_seq, table.c.last_seq).where(here, near))]
-    numbers = (seq for first, last in runs for seq in range(max(first, batch.first_seq), min(last, batch.last_seq) + 1))
-    return {seq: Known(receive.digest_of(batch.entries[seq - batch.first_seq]), "") for seq in numbers}
+    runs = connection.execute(select(table.c.first_seq, table.c.last_seq).where(here, near)).all()
+    return {
+        seq: Known(receive.digest_of(data), "")
+        for seq, data in enumerate(batch.entries, batch.first_seq)
+        if any(first <= seq <= last for first, last in runs)
+    }
 
 
 def _codes(found: Sequence[Sequence[Any]], batch: Batch) -> tuple[tuple[int, str], ...]:
     """What the receipt says of the entries of ``batch`` that were set aside; other content under their numbers is not its business."""
-    own = {seq: str(code) for seq, digest, code in found if digest == receive.digest_of(batch.entries[seq - batch.first_seq])}
+    own = {seq: str(code) for seq, digest, code in found if digest == receive.digest_of(batch.entries[int(seq) - batch.first_seq])}
     return tuple(sorted(own.items()))
 
 
