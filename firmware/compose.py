@@ -363,6 +363,14 @@ def open_lamp(leds: Sequence[Path] = ()) -> Lamp:
     return LedLamp(red, green, blue)
 
 
+def open_backlight() -> Callable[[bool], None]:
+    """The light behind the machine's panels: call it with True to dim them."""
+    from drivers.devices.backlight_linux import Backlights
+
+    lights = Backlights()
+    return lambda dimmed: lights.dim(dimmed=dimmed)
+
+
 def open_clips(folder: Path = CLIPS) -> Shelf:
     """The rendered clips."""
     from drivers.devices.sound_clips import ClipFolder

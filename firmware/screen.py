@@ -210,6 +210,7 @@ class Screen:
     """Shows and sounds messages on the devices given; also a Presenter for a program with one process and a virtual clock.
 
     ``tell`` gets one sentence for each thing that could not be said: a clip that is not on the shelf (once), a value that is missing.
+    ``dim``: called with True when the vehicle is closing and its power may be a capacitor's, with False when it is back.
     """
 
     def __init__(
@@ -222,6 +223,7 @@ class Screen:
         *,
         now_ms: Callable[[], int] = _monotonic_ms,
         tell: Callable[[str], None] = print,
+        dim: Callable[[bool], None] = lambda _dimmed: None,
     ) -> None:
         self._wordbook = wordbook
         self._display = display
@@ -230,6 +232,8 @@ class Screen:
         self._shelf = shelf
         self._now_ms = now_ms
         self._tell = tell
+        self._dim = dim
+        self._dimmed = False
         self._told: set[Clip] = set()
         self._stage = Stage(wordbook)
         self._done = 0
@@ -273,6 +277,10 @@ class Screen:
             self._sound.play(samples, cue.feedback.transcript)
         self._lamp.show(cue.feedback.light)
         self._display.show(self._picture(cue))
+        closing = cue.shown.message is Message.CLOSING
+        if closing is not self._dimmed:
+            self._dimmed = closing
+            self._dim(closing)
 
     @property
     def status(self) -> str:

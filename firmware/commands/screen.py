@@ -44,7 +44,13 @@ def run(options: argparse.Namespace) -> int:
     sound, finish = open_sound(options.sound)
     overseer = compose.open_overseer()
     screen = Screen(
-        compose.wordbook(), open_glass(options), sound, compose.open_lamp(options.led), compose.open_clips(options.clips), tell=tell
+        compose.wordbook(),
+        open_glass(options),
+        sound,
+        compose.open_lamp(options.led),
+        compose.open_clips(options.clips),
+        tell=tell,
+        dim=compose.open_backlight() if options.framebuffer else lambda _dimmed: None,
     )
 
     def stop() -> bool:

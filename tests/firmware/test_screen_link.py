@@ -253,6 +253,15 @@ def test_a_screen_in_one_process_with_a_virtual_clock_tells_the_same_story() -> 
     assert [heard.cut for heard in devices.speaker.heard] == [False, True, False]
 
 
+def test_the_panel_dims_when_the_vehicle_closes_and_is_bright_again_with_the_next_thing() -> None:
+    clock = Time()
+    devices, dimmed = Devices(clock.now_ns), list[bool]()
+    screen = Screen(WORDS, devices.display, devices.speaker, devices.lamp, FullShelf(), now_ms=clock.now_ms, dim=dimmed.append)
+    for message in (Message.READY, Message.CLOSING, Message.CLOSING, Message.NO_TRIP, Message.READY):
+        screen.show(Shown(message))
+    assert dimmed == [True, False]
+
+
 def test_a_bus_without_rendered_words_still_sounds_its_tone_and_says_so_once() -> None:
     clock = Time()
     devices = Devices(clock.now_ns)

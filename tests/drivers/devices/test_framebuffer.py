@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.devices.backlight_linux import Backlights
 from drivers.devices.display import Picture
 from drivers.devices.display_framebuffer import Framebuffer, NoFramebuffer
 
@@ -47,3 +48,16 @@ def test_a_panel_that_we_cannot_draw_on_is_refused_in_a_sentence(tmp_path: Path,
 def test_a_machine_without_a_panel_says_so(tmp_path: Path) -> None:
     with pytest.raises(NoFramebuffer, match="there is no panel to draw on"):
         Framebuffer(tmp_path / "fb0", rows, tmp_path / "sys")
+
+
+def test_every_backlight_dims_to_a_tenth_and_back_and_one_that_is_not_ours_is_no_error(tmp_path: Path) -> None:
+    for name, highest in (("panel", "255"), ("odd", "no number"), ("dark", "4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "max_brightness").write_text(highest)
+    lights = Backlights(tmp_path)
+    lights.dim(dimmed=True)
+    assert [(tmp_path / name / "brightness").read_text() for name in ("panel", "dark")] == ["25", "1"]
+    lights.dim(dimmed=False)
+    assert (tmp_path / "panel" / "brightness").read_text() == "255"
+    assert not (tmp_path / "odd" / "brightness").exists()
+    Backlights(tmp_path / "none").dim(dimmed=True)
