@@ -522,7 +522,7 @@ def renew_and_cut(template: Disk, number: int, kind: type[RenewalOnDisk] = Renew
         renewing.life.end()
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_a_new_epoch_that_is_cut_off_anywhere_loses_nothing_and_has_nothing_twice(proof: Seeds) -> None:
     template = a_new_disk(SMALL)
     for number in proof.seeds(small=2, full=400):
@@ -659,7 +659,7 @@ def run_often(given: Settings, template: Disk, times: int) -> None:
         run(given, template, number, runs=30)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_no_sequence_of_taps_and_cuts_loses_a_promise(proof: Seeds, template: Disk) -> None:
     for number in proof.seeds(small=1, full=100):
         run(VEHICLE, template, number, runs=30)

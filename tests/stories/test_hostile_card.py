@@ -138,7 +138,7 @@ def changed(answer: bytes, dice: random.Random) -> bytes:
             return frame(answer[1:10] + dice.randbytes(len(answer) - 10)) if len(answer) > 10 else frame(dice.randbytes(12))
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_a_card_without_our_key_ends_in_a_refusal_and_leaves_no_trace(proof: Any, passing_town: NewTown) -> None:
     """A thousand answers a seed, a million in full."""
     with passing_town(0) as town:
@@ -203,7 +203,7 @@ class Tampered:
         return changed(answer or bytes(12), self.dice)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_a_genuine_card_whose_answers_are_changed_pays_only_what_it_gave(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=15, full=5000):
         with passing_town(seed) as town:
@@ -223,7 +223,7 @@ def test_a_genuine_card_whose_answers_are_changed_pays_only_what_it_gave(proof: 
             assert [verdict for verdict in town.verdicts() if not verdict.held] == []
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_through_the_reader_a_lying_card_costs_no_more_than_its_time(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=5, full=2000):
         with passing_town(seed) as town:
@@ -261,7 +261,7 @@ def script(card: LiteSCard, dice: random.Random) -> bytes:
             return frame(bytes((dice.choice((READ, WRITE)) + 1,)) + card.idm + dice.randbytes(dice.randrange(80)))
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_through_the_reader_a_faulty_genuine_card_costs_no_more_than_its_time(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=15, full=3000):
         with passing_town(seed) as town:
@@ -299,7 +299,7 @@ def imitate(card: LiteSCard, dice: random.Random) -> None:
             card.rewrite(block, dice.choice((bytes(16), dice.randbytes(16), old[:at] + bytes((old[at] ^ 1,)) + old[at + 1 :])))
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_a_chip_that_has_our_keys_and_any_memory_ends_in_a_message(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=15, full=5000):
         with passing_town(seed) as town:

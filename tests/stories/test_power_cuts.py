@@ -182,7 +182,7 @@ def test_no_tap_has_more_bytes_on_air_than_those_after_which_the_hand_pulls_away
     assert MOST_BYTES - 100 < most < MOST_BYTES
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=3)
 def test_a_card_pulled_away_after_any_byte_pays_once(proof: Any, passing_town: NewTown) -> None:
     cases = tuple(product(Sight, Way))
     count = MOST_BYTES * len(cases)
@@ -195,7 +195,7 @@ def test_a_card_pulled_away_after_any_byte_pays_once(proof: Any, passing_town: N
             ride.afterwards(WAITS_S[(after_bytes + which) % len(WAITS_S)], way)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=3)
 def test_a_card_pulled_away_twice_pays_once(proof: Any, passing_town: NewTown) -> None:
     """The second touch is interrupted as well, at any byte."""
     for seed in proof.seeds(small=20, full=3000):
@@ -292,7 +292,7 @@ def loses_power(ride: Case, moment: Moment) -> bool:
     return went
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=3)
 def test_a_power_cut_at_any_step_charges_nobody_twice(proof: Any, passing_town: NewTown) -> None:
     count = len(MOMENTS) * len(AFTERWARDS)
     for number in spread(count, proof.seeds(small=50, full=count)):
@@ -303,7 +303,7 @@ def test_a_power_cut_at_any_step_charges_nobody_twice(proof: Any, passing_town: 
             ride.afterwards(wait_s, way)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=3)
 def test_a_pulled_card_and_then_a_power_cut_charge_nobody_twice(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=20, full=3000):
         moment, (wait_s, way) = MOMENTS[seed * 37 % len(MOMENTS)], AFTERWARDS[seed % len(AFTERWARDS)]
@@ -320,7 +320,7 @@ def test_a_pulled_card_and_then_a_power_cut_charge_nobody_twice(proof: Any, pass
 TEARS = tuple(Tear(block, counted=counted, seed=seed) for block in Torn for counted in (False, True) for seed in range(8))
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=3)
 def test_a_torn_debit_is_paid_once_or_has_a_name(proof: Any, passing_town: NewTown) -> None:
     cases = tuple(product(TEARS, (False, True), AFTERWARDS))
     for number in spread(len(cases), proof.seeds(small=20, full=len(cases))):
@@ -334,7 +334,7 @@ def test_a_torn_debit_is_paid_once_or_has_a_name(proof: Any, passing_town: NewTo
             ride.afterwards(wait_s, way)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=3)
 def test_a_register_patched_from_old_and_new_has_a_name(proof: Any, passing_town: NewTown) -> None:
     """Within a block, too, a write may have gone so far and no further."""
     cases = tuple(product(range(1, 16), (False, True), AFTERWARDS))

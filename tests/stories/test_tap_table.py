@@ -808,7 +808,7 @@ def mutants() -> Iterator[tuple[str, Row]]:
             yield f"{row.name} says nothing", replace(row, says=None)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=6)
 def test_every_change_to_a_row_is_noticed(proof: Any, play: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "validator.station")
     walks = {name: _walked(name, play, caplog) for name in SCENES}

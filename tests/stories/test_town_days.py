@@ -324,7 +324,7 @@ def a_log() -> Generator[io.StringIO]:
     root.setLevel(level)
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=10)
 def test_after_any_day_the_laws_hold(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=30, full=10_000):
         with passing_town(seed) as town, a_log() as log:

@@ -448,7 +448,7 @@ def told(office: Office, day: Day) -> None:
     office.hears(day.dice, [bus.path for bus in day.buses])
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_each_point_that_left_a_card_is_billed_once_or_named(proof: Seeds, passing_town: NewTown, empty_books: Path) -> None:
     total, days = Sums(0, 0, 0), 0
     for seed in proof.seeds(small=6, full=2500):
@@ -460,7 +460,7 @@ def test_each_point_that_left_a_card_is_billed_once_or_named(proof: Seeds, passi
     assert total.booked > 190 * days // 2
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_postgresql_tells_the_same(proof: Seeds, passing_town: NewTown, postgresql: Any) -> None:
     for seed in proof.seeds(small=1, full=150):
         with passing_town(10_000 + seed) as town:
@@ -588,7 +588,7 @@ class Yard:
             crew.end()
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=4)
 def test_stations_killed_at_any_microsecond_lose_no_point(proof: Seeds, rules: Tariff, empty_books: Path, tmp_path: Path) -> None:
     """A rider goes from bus to bus; kill -9 falls on the stations at a random microsecond of the touch, and some writes are torn."""
     total = Sums(0, 0, 0)

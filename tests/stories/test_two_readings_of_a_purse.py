@@ -94,7 +94,7 @@ def test_an_unknown_debit_of_one_bus_is_settled_by_what_the_other_read(town: Tow
     assert done != undone
 
 
-@pytest.mark.prove
+@pytest.mark.prove(parts=2)
 def test_no_honest_card_is_named_however_it_is_pulled_away(proof: Any, passing_town: NewTown) -> None:
     for seed in proof.seeds(small=8, full=2000):
         with passing_town(seed) as town:
