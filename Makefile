@@ -1,15 +1,15 @@
 # `make` alone prints what there is. Each goal sets up what it needs (tools/set_up), once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bus test prove bench check sbom fix words pins clean
+.PHONY: help demo bus test prove bench check sbom fix words image image-run image-test image-pins pins clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-SOURCES := drivers ledger fares validator kiosk_ui backoffice firmware tests tools
+SOURCES := drivers ledger fares validator kiosk_ui backoffice firmware images tests tools
 PROOFS := drivers ledger backoffice stories peers mutation
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a morning on one bus line, on emulated hardware (CHAPTER=NAME, ARGS="--interactive")
 	@tools/set_up demo
@@ -70,10 +70,38 @@ words: ## render the spoken words into build/clips and check their readings
 	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/kazashi words check
 
+ROLE ?= validator
+ARCH ?= amd64
+TIERS ?= 1-3
+IMAGE := --role $(ROLE) --arch $(ARCH)
+SIGNED := $(if $(KEY),--authority $(AUTHORITY) --certificate $(CERTIFICATE) --key $(KEY))
+
+image: ## the appliance (ROLE=validator|kiosk ARCH=amd64|arm64 DEV=1; KEY= CERTIFICATE= AUTHORITY= sign the update): build/image/
+	@tools/set_up image
+	@$(BIN)/kazashi words render --feed examples/town
+	@$(BIN)/python -m images build $(IMAGE) $(if $(DEV),--dev) $(SIGNED)
+
+image-run: ## show it in QEMU: screen in a window, serial line here
+	@tools/set_up image
+	@$(BIN)/kazashi words render --feed examples/town
+	@$(BIN)/python -m images build $(IMAGE) --dev $(SIGNED)
+	@$(BIN)/python -m images run $(IMAGE) $(ARGS)
+
+image-test: ## the appliance's tests (TIERS=1-3): built, in a container, in QEMU
+	@tools/set_up test
+	@tools/set_up image
+	@$(BIN)/kazashi words render --feed examples/town
+	@$(BIN)/python -m images build $(IMAGE) --dev
+	KAZASHI_IMAGE=$(ROLE)-$(ARCH) KAZASHI_TIERS=$(TIERS) $(BIN)/python -m pytest -p no:randomly tests/image $(ARGS)
+
+image-pins: ## choose the Debian packages of an image again: images/locks/ (fetches)
+	@tools/set_up image
+	@$(BIN)/python -m images pins $(IMAGE)
+
 pins: ## solve requirements/*.txt again from pyproject.toml (fetches)
 	@tools/set_up test
 	@$(BIN)/python tools/pins.py
 
 clean: ## remove what make made, except .venv and finished proofs
 	rm -rf build demo-out mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find drivers ledger fares validator kiosk_ui backoffice firmware tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find drivers ledger fares validator kiosk_ui backoffice firmware images tests tools -name __pycache__ -prune -exec rm -rf {} +

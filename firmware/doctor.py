@@ -104,9 +104,12 @@ Check = Callable[[Machine, Wants], Iterator[Finding]]
 
 
 def packages_named(text: str) -> tuple[str, ...]:
-    """The Debian packages that the text of ``apt-packages.txt`` names (second word of each line; ``#`` starts a comment)."""
+    """The Debian packages that the text of ``apt-packages.txt`` names (second word of each line; ``#`` starts a comment).
+
+    Those for building an image are left out: whoever builds one is told by the build.
+    """
     words = (line.split("#")[0].split() for line in text.splitlines())
-    return tuple(line[1] for line in words if len(line) > 1)
+    return tuple(line[1] for line in words if len(line) > 1 and line[0] != "image")
 
 
 def pins_named(text: str) -> tuple[str, ...]:

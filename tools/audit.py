@@ -170,8 +170,12 @@ def verdict(audit: Audit | None, pins: int) -> Iterator[str]:
 
 def bill(pins: Sequence[Pin], version: str, licence: Callable[[str, str], str]) -> str:
     """CycloneDX 1.6 as JSON (ECMA-424). ``licence(name, version)``: an SPDX expression, a licence's name, or nothing."""
-    components = [_component(pin, licence(pin.name, pin.version)) for pin in pins]
-    document: dict[str, object] = {
+    return document([component(pin, licence(pin.name, pin.version)) for pin in pins], version)
+
+
+def document(components: Sequence[Mapping[str, object]], version: str) -> str:
+    """CycloneDX 1.6 as JSON: Kazashi in this version, made of these components (each with a ``bom-ref``). Equal components, equal bytes."""
+    said: dict[str, object] = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
@@ -185,12 +189,12 @@ def bill(pins: Sequence[Pin], version: str, licence: Callable[[str, str], str]) 
             }
         },
         "components": components,
-        "dependencies": [{"ref": "kazashi", "dependsOn": [str(component["bom-ref"]) for component in components]}],
+        "dependencies": [{"ref": "kazashi", "dependsOn": [str(each["bom-ref"]) for each in components]}],
     }
-    number = uuid.uuid5(NAMESPACE, json.dumps(document, sort_keys=True))
+    number = uuid.uuid5(NAMESPACE, json.dumps(said, sort_keys=True))
     return (
         json.dumps(
-            {"$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "serialNumber": f"urn:uuid:{number}", **document}, indent=1
+            {"$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "serialNumber": f"urn:uuid:{number}", **said}, indent=1
         )
         + "\n"
     )
@@ -210,7 +214,8 @@ def _licence(name: str, version: str) -> str:
     return next((text.strip().splitlines()[0][:80] for text in texts if text.strip()), "")
 
 
-def _component(pin: Pin, licence: str) -> dict[str, object]:
+def component(pin: Pin, licence: str) -> dict[str, object]:
+    """One pin as a component."""
     purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', pin.name)}@{pin.version}"
     return {
         "type": "library",
