@@ -199,6 +199,7 @@ class Carrier:
         self._sent_to: dict[int, int] = {}
         self._epochs: dict[Path, int] = {}
         self._answer: tuple[bytes, Receipt] | None = None
+        self._unkept = False  # the last receipt could not be kept, and the city would only say the same again
         self._retry_after_s: float | None = None
         self._telling: Told | None = None
         self._skipped: set[str] = set()
@@ -322,6 +323,8 @@ class Carrier:
             return []
 
     def _look(self) -> Event:
+        if self._unkept:
+            return Event.UNREADABLE
         if self._losses():
             return Event.LOSS
         now_ns = self.equipment.clock.monotonic_ns()
@@ -414,7 +417,7 @@ class Carrier:
             log.warning("nothing can be sent now: %s", error)
             return Event.UNREADABLE
         event = self._post(BATCHES, Content.BATCH, payload, ledger.epoch, (ledger.path, entries.first))
-        if event is Event.RECEIPT:
+        if event is Event.RECEIPT and entries.first == ledger.known.next_seq:  # not the newest few: what lies before those waits
             self._sent_to[ledger.epoch] = last
         return event
 
@@ -546,10 +549,12 @@ class Carrier:
         if self._answer is None:
             return
         sealed, receipt = self._answer
+        self._unkept = True
         try:
             self._keep(sealed, receipt)
             if self._telling is not None:
                 self.equipment.letterbox.told(self._telling.name)
+            self._unkept = False
             self._change_key()
             self._finish()
         except (OSError, LedgerError, VaultLost) as error:

@@ -219,6 +219,24 @@ def test_after_a_long_silence_a_few_of_the_newest_go_first_and_are_not_sent_agai
     assert bus.acknowledged == 450
 
 
+def test_the_newest_few_hide_nothing_from_a_city_that_lost_what_is_forgotten_here(bus: Vehicle, city: City, ride: Ride) -> None:
+    bus.letterbox.remember(Memory(0, NOW_MS))
+    bus.courier = bus.new_courier()
+    bus.ride(ride, 100)
+    bus.work(1)
+    bus.take_receipts()
+    bus.store.close()
+    bus.store = Store.open(bus.path, device=DEVICE, settings=SMALL)
+    while bus.store.forget(2**60):
+        pass
+    city.entries.clear()  # from a backup that is older than what is kept here
+    bus.clock.sleep_until_ns(bus.clock.monotonic_ns() + int(13 * 3600e9))
+    bus.courier = bus.new_courier()
+    bus.ride(ride, 450)
+    bus.work(1)
+    assert {seq for _, seq in city.entries} == set(range(100, 551))
+
+
 def test_a_heartbeat_goes_every_five_minutes_and_a_full_batch_does_not_wait(bus: Vehicle, city: City, ride: Ride) -> None:
     bus.work(901)
     assert [door for door, _ in city.asked] == [HEARTBEATS] * 4
@@ -242,6 +260,29 @@ def test_lost_answers_are_asked_for_again_and_nothing_counts_twice(bus: Vehicle,
     bus.work(600)
     bus.take_receipts()
     assert (bus.acknowledged, len(city.entries)) == (100, 100)
+
+
+def test_a_disk_that_takes_no_receipt_is_no_reason_to_send_the_same_again_at_once(bus: Vehicle, city: City, ride: Ride) -> None:
+    bus.letterbox.remember(Memory(0, NOW_MS))
+    bus.courier = bus.new_courier()
+    bus.ride(ride, 300)
+    folder = bus.path.with_name("ledger.db.receipts")
+    folder.write_text("a file where the folder should be")
+    for _ in range(100):
+        bus.courier.turn()
+    assert city.batches() in ([], [(1, 200)])
+    folder.unlink()
+    bus.work(700)
+    bus.take_receipts()
+    assert bus.acknowledged == 300
+
+
+def test_a_loss_that_cannot_be_ticked_off_waits_for_the_next_contact(bus: Vehicle, city: City, ride: Ride) -> None:
+    bus.letterbox.tell(Loss(DEVICE, EPOCH, 1, 0, LossReason.MISSING, When(1, 1, 1, 0)))
+    bus.path.with_name("ledger.db.receipts").write_text("a file where the folder should be")
+    for _ in range(100):
+        bus.courier.turn()
+    assert len(city.losses) <= 1
 
 
 def test_a_courier_killed_anywhere_goes_on_from_what_the_city_says(bus: Vehicle, city: City, ride: Ride) -> None:
