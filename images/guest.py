@@ -5,7 +5,6 @@ Every wait has a pattern and a time; what the guest wrote on its serial line is 
 us.
 """
 
-import atexit
 import json
 import re
 import shutil
@@ -79,7 +78,6 @@ class Guest:
         self._errors = (self.folder / "qemu.log").open("wb")
         self.started_s = time.monotonic()
         self._process = subprocess.Popen(self._command(variables, place), stdin=subprocess.DEVNULL, stderr=self._errors)
-        atexit.register(self.kill)
         self._monitor = self._connected(place / "monitor")
         self._answers = self._monitor.makefile("r", encoding="utf-8")
         self._answers.readline()
@@ -100,11 +98,24 @@ class Guest:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
-        atexit.unregister(self.kill)
 
     def _command(self, variables: Path, place: Path) -> list[str]:
         words = [
-            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand", "-smp", str(self._cores)),
+            # Whatever ends us ends the guest too, or it would hold its disk for ever.
+            *(
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "qemu-system-x86_64",
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "qemu64,+rdrand",
+                "-smp",
+                str(self._cores),
+            ),
             *("-m", str(self._memory_mb), "-nodefaults", "-no-user-config", "-display", "none", "-S"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}", "-drive", f"if=pflash,format=raw,file={variables}"),
             *("-drive", f"if=virtio,format=raw,file={self._disk},cache=writeback"),
@@ -131,7 +142,13 @@ class Guest:
         """A QMP command's answer."""
         self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         while True:
-            told = cast("dict[str, object]", json.loads(self._answers.readline()))
+            try:
+                line = self._answers.readline()
+            except OSError:
+                line = ""
+            if not line:
+                raise ImageFailure(f"QEMU has ended: {(self.folder / 'qemu.log').read_text(errors='replace').strip()}")
+            told = cast("dict[str, object]", json.loads(line))
             if "error" in told:
                 raise ImageFailure(f"QEMU refuses {command}: {told['error']}")
             if "return" in told:
