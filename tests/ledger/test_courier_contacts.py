@@ -277,7 +277,7 @@ def test_a_disk_that_takes_no_receipt_is_no_reason_to_send_the_same_again_at_onc
     assert bus.acknowledged == 300
 
 
-def test_a_loss_that_cannot_be_ticked_off_waits_for_the_next_contact(bus: Vehicle, city: City, ride: Ride) -> None:
+def test_a_loss_that_cannot_be_ticked_off_waits_for_the_next_contact(bus: Vehicle, city: City) -> None:
     bus.letterbox.tell(Loss(DEVICE, EPOCH, 1, 0, LossReason.MISSING, When(1, 1, 1, 0)))
     bus.path.with_name("ledger.db.receipts").write_text("a file where the folder should be")
     for _ in range(100):
