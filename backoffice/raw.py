@@ -22,6 +22,7 @@ from ledger import seal
 from ledger.entry import Counters, Entry, Flags, Kind, Outcome
 
 _MOST = 2**31 - 1
+_LAST_MS = 32_503_679_999_999  # the end of the year 2999
 _NETWORK, _SATELLITES, _BATTERY, _CARRIED = 4, 3, 2, 1
 _SET_ONCE_MS = 1_500_000_000_000
 _DAY_MS = 86_400_000
@@ -87,9 +88,16 @@ def _read(sealed: Iterable[tuple[int, bytes]], trusted: Callable[[seal.Sealed], 
         if trusted is not None:
             trusted(message)
         for _, _, entry in batches.opened(batches.unpack(message.payload)):
-            if isinstance(entry, Entry) and max(entry.fare.nominal, entry.fare.points, entry.fare.cash) <= _MOST:
+            if isinstance(entry, Entry) and _is_possible(entry):
                 found.setdefault((entry.device, entry.epoch, entry.seq), _Came(at_ms, entry))
     return sorted(found.values(), key=lambda came: (came.at_ms, came.entry.device, came.entry.epoch, came.entry.seq))
+
+
+def _is_possible(entry: Entry) -> bool:
+    """Neither an amount nor a time is one that cannot be; the city set such entries aside."""
+    when, fare = entry.when, entry.fare
+    times = (when.mono_ms, when.utc_ms, entry.place.service_day * _DAY_MS)
+    return max(times) <= _LAST_MS and max(fare.nominal, fare.points, fare.cash) <= _MOST
 
 
 # --- what is owed -------------------------------------------------------------------------------------------------------------------------

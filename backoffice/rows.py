@@ -5,8 +5,8 @@ comes in columns (``ledger.columns``) and its rows are made of them directly: ha
 object for each entry would cost more than all that is asked of it.
 
 ``flaw`` says which entries are right as a ledger's entries and yet cannot be rows: a NUL in a text, which no PostgreSQL text holds; a day
-or a clock after the year 9999, which no calendar has; an amount or a number of people that no ride has. They are set aside. Without these
-limits one absurd entry would make every later sum fail.
+or a clock after the year 2999, or a running time that reaches from now till then, from which days are worked out that no calendar has; an
+amount or a number of people that no ride has. They are set aside. Without these limits one absurd entry would make every later sum fail.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,8 +71,8 @@ ENTRY = (
 POSTING = ("device", "epoch", "seq", "amount", "at_ms", "leg", "service_day", "kind", "debit", "credit")
 """The columns of ``posting`` that an entry's own booking fills."""
 
-LAST_MS = 253_402_300_799_999
-"""The end of the year 9999, Unix ms."""
+LAST_MS = 32_503_679_999_999
+"""The end of the year 2999, Unix ms; no running time is longer, either. Whatever is added to it, calendars go on to 9999."""
 
 LAST_DAY = LAST_MS // 86_400_000
 
@@ -96,12 +96,12 @@ def flaws(batch: Batch) -> dict[int, str]:
 def _is_doubtful(sheet: Sheet) -> bool:
     """Some of these entries may have a flaw. Asked of columns, because hardly ever one has."""
     inner = sheet.circumstances
-    row, reason, utc_ms, clock = sheet.columns[6], sheet.columns[7], *sheet.columns[10:12]
+    row, reason, mono_ms, utc_ms, clock = *sheet.columns[6:8], *sheet.columns[9:12]
     texts = chain(*inner[:2], *inner[3:7], inner[16], row, reason)
     return (
         max(map(max, (*inner[8:13], *inner[17:19], clock))) > MOST
         or max(inner[7]) > LAST_DAY
-        or max(utc_ms) > LAST_MS
+        or max(map(max, (mono_ms, utc_ms))) > LAST_MS
         or "\0" in "".join(texts)
     )
 
@@ -112,7 +112,9 @@ def flaw(entry: Entry) -> str:
     if (fare.nominal | fare.points | fare.cash | fare.adults | fare.children | versions.card_key | versions.rider_key | when.clock) > MOST:
         return f"names an amount, a number of people, a key or a state of the clock above {MOST}"
     if place.service_day > LAST_DAY or when.utc_ms > LAST_MS:
-        return "names a time after the year 9999"
+        return "names a time after the year 2999"
+    if when.mono_ms > LAST_MS:
+        return "names a running time of a thousand years"
     texts = (place.operator, place.vehicle, place.route, place.trip, place.boarding, place.alighting)
     if "\0" in "".join((*texts, versions.software, entry.row, entry.reason)):
         return "has a NUL in a text"

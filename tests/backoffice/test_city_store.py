@@ -118,7 +118,9 @@ def test_ledgers_are_numbered_as_the_city_hears_of_them(books: Store, vehicle: M
 
 def test_numbers_as_large_as_a_ledger_may_have_are_stored(books: Store) -> None:
     largest = 2**63 - 1
-    entry = Entry(Kind.BOOT, When(largest, largest, NOW, 2), Place(shift=largest), ref=largest, device=largest, epoch=largest, seq=largest)
+    entry = Entry(
+        Kind.BOOT, When(largest, rows.LAST_MS, NOW, 2), Place(shift=largest), ref=largest, device=largest, epoch=largest, seq=largest
+    )
     batch = Batch(largest, largest, largest, bytes(range(32)), (encode(entry),), NOW)
     answer = send(books, batch)
     assert (answer.next_seq, answer.holes, answer.accepted) == (1, ((1, largest - 1),), 1)
@@ -360,7 +362,7 @@ media = st.builds(Medium, st.binary(min_size=8, max_size=8), wide, wide, st.bina
 entries = st.builds(
     Entry,
     kind=st.sampled_from(Kind),
-    when=st.builds(When, wide, wide, st.integers(0, rows.LAST_MS), small),
+    when=st.builds(When, wide, st.integers(0, rows.LAST_MS), st.integers(0, rows.LAST_MS), small),
     place=st.builds(Place, words, words, wide, words, words, words, words, st.integers(0, rows.LAST_DAY)),
     medium=st.none() | media,
     fare=st.builds(Fare, small, small, small, small, small),
@@ -394,6 +396,7 @@ FLAWED: dict[str, dict[str, Any]] = {
     "coins that no ride has": {"fare": Fare(cash=2**40)},
     "a clock of no state": {"when": When(1, 1, 1, 2**31)},
     "a time that no calendar has": {"when": When(1, 1, rows.LAST_MS + 1, 0)},
+    "a running time that no terminal has": {"when": When(1, rows.LAST_MS + 1, 1, 0)},
     "a day that no calendar has": {"place": Place(service_day=rows.LAST_DAY + 1)},
     "a NUL in its reason": {"reason": "\0"},
     "a NUL in its trip": {"place": Place(trip="\0")},

@@ -327,6 +327,14 @@ def test_a_batch_that_comes_three_times_counts_once() -> None:
     assert raw.recompute(thrice, "sanko", (2026, 11), RULES, at("2027-02-20T00:00")) == once
 
 
+@pytest.mark.parametrize("day", [0, 2_932_896, 2**60])
+def test_what_the_city_set_aside_because_it_cannot_be_counts_on_neither_road(day: int) -> None:
+    when = When(1, 2**62, at("2026-11-02T10:00"), int(ClockState.NTP))
+    entry = Entry(Kind.FREE, when, Place("sanko", service_day=day), Medium(bytes(8)), Fare(100), device=1, epoch=1, seq=1)
+    sealed = seal.seal(Stamp(), Content.BATCH, batch.pack(Batch(1, 1, 1, genesis(1, 1), (encode(entry),), 0)))
+    assert raw.recompute([(at("2026-11-02T20:00"), sealed)], "sanko", (2026, 11), RULES, at("2027-02-20T00:00")) == raw.Sum(0, 0, 0)
+
+
 def test_who_wants_to_check_the_seals_again_is_asked_for_each() -> None:
     world = World(Random(5), 20).live()
     asked: list[Sealed] = []

@@ -130,6 +130,23 @@ def test_a_month_without_rides_is_closed_too_once_there_is_a_vehicle(town_books:
     assert [line.split(", ")[1][:7] for line in told.splitlines() if "closed with" in line] == ["2026-11", "2026-12", "2027-01"]
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        When(1, 0, 253_402_300_000_000, 4),  # in Japan it is the year 10000 already
+        When(1, 2**62, at("2026-11-12T10:00"), 0),  # has been running for a hundred million years
+    ],
+)
+def test_a_clock_that_cannot_be_does_not_keep_the_others_from_their_bill(
+    town_books: Store, when: When, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ride = a_ride(3, 1, "1970-01-01", Kind.PAID, spent=700, points=100)  # its day is not known
+    book(town_books, "2026-11-12T20:00", replace(ride, when=when), replace(ride, seq=2, when=When(1, 5, at("2026-11-12T10:00"), 4)))
+    assert settle(town_books) == 0
+    assert "2026-11: closed with 3 rides, 300 points, 300 yen" in capsys.readouterr().out
+    assert count(town_books, schema.reject) == 1
+
+
 def test_settling_speaks_the_citys_language_or_the_one_that_is_asked_for(town_books: Store, capsys: pytest.CaptureFixture[str]) -> None:
     settle(town_books, "--dry-run", town=Town(told=Told.JA))
     assert "みなと町営バス　2026年11月乗車分: 支払い済みと確認 1件 100ポイント" in capsys.readouterr().out
