@@ -17,11 +17,10 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Json
 from sqlalchemy import JSON, Connection, Table, func, literal, select, tuple_
-from sqlalchemy.engine import make_url
 
 from backoffice import schema
 from backoffice.city import BooksAway
-from backoffice.store import POSTGRESQL, Store
+from backoffice.store import POSTGRESQL, Store, address
 
 ROWS_A_STEP = 20_000
 
@@ -58,7 +57,7 @@ def move(source: str, target: str, say: Say, *, step: int = ROWS_A_STEP) -> Move
     ``target`` must be new, or hold the beginning of the same move. Its user must own the database. ``say`` hears how far it is. Raises
     ``CannotMove``; and ``BooksAway`` when a database does not answer, after which it may be called again.
     """
-    if make_url(source).get_backend_name() != "sqlite" or make_url(target).get_backend_name() != POSTGRESQL:
+    if address(source).get_backend_name() != "sqlite" or address(target).get_backend_name() != POSTGRESQL:
         raise CannotMove("Books are moved from sqlite:///FILE to postgresql://…, not the other way and not between others.")
     with Store.open(source) as old, Store.open(target) as new:
         old.migrate()
@@ -76,11 +75,12 @@ def move(source: str, target: str, say: Say, *, step: int = ROWS_A_STEP) -> Move
 
 
 def _connected(url: str) -> Target:
-    parsed = make_url(url).set(drivername=POSTGRESQL)
+    parsed = address(url).set(drivername=POSTGRESQL)
     try:
         return psycopg.connect(parsed.render_as_string(hide_password=False))
     except psycopg.OperationalError as error:
-        raise BooksAway("the new database does not answer") from error
+        said, *_ = str(error).splitlines()
+        raise BooksAway(f"the new database does not answer ({said}); start it, or correct its address") from error
 
 
 def _has_rows(reading: Connection, table: Table) -> bool:

@@ -46,7 +46,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -96,7 +96,7 @@ class Store:
     @classmethod
     def open(cls, url: str) -> Self:
         """The books at ``url``: ``sqlite:///FILE`` or ``postgresql://…``. Nothing is read or made yet; ``migrate`` makes the tables."""
-        parsed = make_url(url)
+        parsed = address(url)
         if parsed.get_backend_name() == POSTGRESQL:
             return cls(parsed.set(drivername="postgresql+psycopg"))
         return cls(parsed)
@@ -361,13 +361,31 @@ def _among(table: Table, batch: Batch) -> ColumnElement[bool]:
     return and_(here, table.c.seq.between(batch.first_seq, batch.last_seq))
 
 
+def address(url: str) -> URL:
+    """The parts of a database's address. Raises ``BooksAway``."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        sentence = "what is given as the database's address is none; correct database.url, write postgresql://USER@HOST:PORT/DATABASE"
+        raise BooksAway(sentence) from None
+
+
 @contextmanager
 def _told_when_away() -> Generator[None]:
-    """What only means that the database does not answer now, or is busy for too long, is ``BooksAway``."""
+    """What only means that the database does not answer now, is busy for too long, or is a broken file, is ``BooksAway``."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
-        raise BooksAway("the database does not answer") from error
+        raise _away(error) from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # what is beneath it is our fault
+            raise
+        raise _away(error) from error
+
+
+def _away(error: Exception) -> BooksAway:
+    said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+    return BooksAway(f"the database does not answer ({said}); start it, or correct database.url")
 
 
 # --- what the two databases do differently ------------------------------------------------------------------------------------------------

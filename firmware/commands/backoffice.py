@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return act(options, settings)
     except BooksAway as error:
-        raise Failure(f"the database does not answer ({error.__cause__ or error}); start it, or correct database.url") from error
+        raise Failure(str(error)) from error
 
 
 def _missing() -> list[str]:

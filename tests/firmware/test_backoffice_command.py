@@ -228,3 +228,22 @@ def test_two_processes_need_postgresql_and_a_password_is_never_shown(tmp_path: P
     settings = read(b'format = 1\n[database]\nurl = "postgresql://city:secret@db/books"\n[listen]\nworkers = 2\n', "city.toml", tmp_path)
     assert settings.database == "postgresql+psycopg://city:secret@db/books"
     assert shown(settings) == "postgresql+psycopg://city:***@db/books"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://clerk@hall:port/books", "write postgresql://USER@HOST:PORT/DATABASE"),
+        ("sqlite:///letter.db", "file is not a database"),
+        ("sqlite:///nowhere/city.db", "unable to open database file"),
+        ("postgresql://clerk@127.0.0.1:1/books", "Connection refused"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_in_one_sentence(url: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("letter.db").write_text("Dear city,\n" * 20)
+    Path("city.toml").write_text(f'format = 1\n[database]\nurl = "{url}"\n')
+    assert main(["backoffice", "--config", "city.toml", "devices"]) == 1
+    told = capsys.readouterr().err
+    assert why in told
+    assert "correct database.url" in told
+    assert (told.count("\n"), "sqlalche.me" in told) == (1, False)
