@@ -281,15 +281,12 @@ class Retention:
         """Packages that name riders, and in whose place another one stood long enough."""
         package = schema.package
         day = (datetime.fromtimestamp(self._before(Sort.LISTS) / 1000, UTC).date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
-        columns = (package.c.digest, package.c.kind, package.c.valid_from, package.c.created_ms)
+        columns = (package.c.digest, package.c.kind, package.c.version, package.c.valid_from, package.c.created_ms)
         personal = package.c.kind.in_([kind.value for kind in PERSONAL])
-        found = connection.execute(select(*columns).where(personal).order_by(package.c.valid_from, package.c.created_ms)).all()
-        in_place = {row.kind: row.digest for row in found if row.valid_from <= day and row.created_ms < self._before(Sort.LISTS)}
-        old: list[bytes] = []
-        for kind, digest in in_place.items():
-            own = [row.digest for row in found if row.kind == kind]
-            old += own[: own.index(digest)]
-        return old
+        # By version, as terminals do: whatever is below one that is in force can never be in force again.
+        found = sorted(connection.execute(select(*columns).where(personal)), key=lambda row: int(row.version))
+        in_place = {row.kind: int(row.version) for row in found if row.valid_from <= day and row.created_ms < self._before(Sort.LISTS)}
+        return [row.digest for row in found if int(row.version) < in_place.get(row.kind, 0)]
 
     # --- doing it -----------------------------------------------------------------------------------------------------------------------
 

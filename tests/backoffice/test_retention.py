@@ -653,22 +653,26 @@ def test_alarms_go_when_they_are_ticked_off_and_old_and_those_about_kept_entries
 
 
 def test_lists_that_name_riders_go_when_another_took_their_place_long_ago(books: Store) -> None:
-    def package(name: str, kind: str, days: int) -> dict[str, Any]:
+    def package(name: str, kind: str, days: int, version: int | None = None) -> dict[str, Any]:
         made = NOW - days * DAY
-        return {"digest": name.encode(), "kind": kind, "version": "1", "valid_from": made // DAY, "created_ms": made, "sealed": b""}
+        number = 1000 - days if version is None else version
+        return {"digest": name.encode(), "kind": kind, "version": str(number), "valid_from": made // DAY, "created_ms": made, "sealed": b""}
 
     add(
         books,
         schema.package,
         *(package(f"deny {days}", "deny-list", days) for days in (900, 700, 500, 100)),
         *(package(f"fares {days}", "fare-table", days) for days in (900, 700, 500)),
-        package("entitled", "entitlements", 3000),
+        package("entitled", "entitlements", 3000, 1),
+        package("granted from a later day on", "grants", 900, 9) | {"valid_from": (NOW - 500 * DAY) // DAY},
+        package("granted at once instead", "grants", 850, 10),
     )
     retain(books)
     assert {row[0] for row in everything(books)["package"]} == {
         *(b"deny 500", b"deny 100"),  # 500 was in force 400 days ago
         *(b"fares 900", b"fares 700", b"fares 500"),
         b"entitled",
+        b"granted at once instead",  # the higher version counts, though the other's day came later
     }
 
 
