@@ -33,8 +33,16 @@ def batches(ledger: Reading, keyring: Keyring, now_ms: int, wished: int = 200) -
         known = known.up_to(last)
 
 
+def waits(ledger: Reading) -> bool:
+    """Whether the city has not signed for all of it, as far as this ledger knows. Raises ``LedgerError``."""
+    return oldest(known_before(ledger), ledger.head().seq, 1) is not None
+
+
 def settle(ledger: Reading, keyring: Keyring) -> None:
-    """The next key is the key when the ledger holds the city's receipt for its announcement. Raises ``LedgerError`` and ``OSError``."""
+    """The next key is the key when the ledger holds the city's receipt for its announcement. Raises ``LedgerError`` and ``OSError``.
+
+    Only when no ledger that was set aside ``waits``: its entries are for the old key to sign.
+    """
     announced = _announced(ledger, keyring)
     if announced is not None and announced < known_before(ledger).next_seq:
         keyring.change()

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TextIO, cast
@@ -194,16 +194,30 @@ def _take_receipts(folder: Path, config: Config) -> int:
 
 
 def _write_letters(folder: Path, config: Config) -> int:
-    keyring, now_ms, written = compose.open_keyring(config), time.time_ns() // 1_000_000, 0
-    with compose.open_ledger_to_send(config.ledger) as ledger:
-        stick.settle(ledger, keyring)
-    for told in compose.open_letterbox(config).losses():
+    keyring, letterbox = compose.open_keyring(config), compose.open_letterbox(config)
+    *aside, current = compose.ledgers_beside(config.ledger)
+    waiting = [path for path in aside if _waits(path, letterbox.memory().done)]
+    if not waiting:
+        with compose.open_ledger_to_send(current) as ledger:
+            stick.settle(ledger, keyring)
+    written = 0
+    for told in letterbox.losses():
         name, sealed = stick.loss(told.loss, keyring.signer())
         replace_file(folder / name, sealed)
         written += 1
-    for path in compose.ledgers_beside(config.ledger):
+    for path in (*waiting, current):
         with compose.open_ledger_to_send(path) as ledger:
-            for name, sealed in stick.batches(ledger, keyring, now_ms):
+            for name, sealed in stick.batches(ledger, keyring, time.time_ns() // 1_000_000):
                 replace_file(folder / name, sealed)
                 written += 1
     return written
+
+
+def _waits(path: Path, done: Sequence[int]) -> bool:
+    """Whether a ledger that was set aside holds what the city lacks; one that cannot be read keeps no other back."""
+    try:
+        with compose.open_ledger_to_send(path) as ledger:
+            return ledger.epoch not in done and stick.waits(ledger)
+    except LedgerError as error:
+        print(f"kazashi ledger: {error}", file=sys.stderr)
+        return False

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -221,6 +222,36 @@ def test_the_next_key_is_announced_by_the_old_one_and_signs_what_follows(
     assert VaultFile.open(bus.with_name("bus.keys")).device_public_key() == following.public
     assert VaultFile.open(bus.with_name("bus.keys")).rider(b"medium") == old.rider(b"medium")
     assert keyring.next_signer() is None
+
+
+def test_a_set_aside_ledger_that_cannot_be_read_keeps_no_other_off_the_stick(
+    bus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    bus.with_name("bus.ledger.epoch-9").write_bytes(b"what a broken disk left")
+    assert main(["ledger", "stick", str(folder), "--config", str(bus)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["12-4711-1-200.batch", "12-4711-201-250.batch"]
+    assert "bus.ledger.epoch-9" in capsys.readouterr().err
+
+
+def test_by_stick_too_the_old_key_stays_while_a_set_aside_ledger_needs_it(bus: Path, tmp_path: Path) -> None:
+    old = VaultFile.open(bus.with_name("bus.keys"))
+    bus.with_name("bus.ledger.memory").unlink()
+    with compose.open_ledger(bus.with_name("bus.ledger"), DEVICE):
+        pass  # the 250 entries are in the ledger that was set aside now
+    assert main(["courier", "--config", str(bus), "--rotate-key"]) == 0
+    with Store.open(bus.with_name("bus.ledger"), device=DEVICE, settings=SMALL) as store:
+        store.acknowledge(Receipt(DEVICE, store.epoch, store.head().seq + 1, store.head().hash, issued_ms=5))
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    assert main(["ledger", "stick", str(folder), "--config", str(bus)]) == 0
+    kids = [parse(path.read_bytes(), Content.BATCH, MAX_SEALED).kid for path in folder.glob(f"12-{EPOCH}-*.batch")]
+    assert kids == [key_id(old.device_public_key())] * 2
+    letterbox = compose.open_letterbox(load([bus]))
+    letterbox.remember(replace(letterbox.memory(), done=(EPOCH,)))  # by wire the city has got them
+    assert main(["ledger", "stick", str(folder), "--config", str(bus)]) == 0
+    assert compose.open_keyring(load([bus])).next_signer() is None
 
 
 def test_a_key_is_not_rotated_while_the_validator_writes(bus: Path, capsys: pytest.CaptureFixture[str]) -> None:
