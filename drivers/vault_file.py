@@ -21,6 +21,9 @@ The file is TOML, owned by the user who runs the program, mode 0600, or it is re
     private = "…"           # in the desk's file only
 
 All other files of a terminal may be lost or read without harm to a card; this one is replaced by rotating the keys (CKV).
+
+The program that speaks with the city needs the device's key and nothing else, so on a vehicle it has a file of its own with that alone: the
+format is then "kazashi device 1", and ``[device]`` its only table. ``read_signing_keys`` takes either.
 """
 
 import hashlib
@@ -42,6 +45,7 @@ from drivers.signer import Algorithm
 from drivers.vault import RIDER_PURPOSE, CardSession, MacRead
 
 FORMAT = "kazashi vault 1"
+DEVICE_FORMAT = "kazashi device 1"
 
 
 class VaultFileRefused(DriverError):
@@ -85,8 +89,15 @@ class KeySet:
         """The same town's keys for a vehicle: no issuer's private key, and a device key of its own (32 bytes)."""
         return replace(self, device=device, issuers=tuple(replace(issuer, private=b"") for issuer in self.issuers))
 
+    @classmethod
+    def device_only(cls, device: bytes) -> "KeySet":
+        """A device key (32 bytes) and nothing by which a card could be touched."""
+        return cls((), 0, b"", device, ())
+
     def text(self) -> str:
         """The file's text."""
+        if not self.cards:
+            return f'format = "{DEVICE_FORMAT}"\n[device]\nkey = "{self.device.hex()}"\n'
         lines = [
             f'format = "{FORMAT}"',
             *("[rider]", f"version = {self.rider_version}", f'key = "{self.rider.hex()}"'),
@@ -258,6 +269,16 @@ def write_keys(path: Path, keys: KeySet) -> None:
 
 def read_keys(path: Path) -> KeySet:
     """The key set in a file that only its owner can read; raises ``VaultFileRefused``."""
+    return _read(path).keys()
+
+
+def read_signing_keys(path: Path) -> KeySet:
+    """The same, or a device's key alone; enough to sign, and not to touch a card. Raises ``VaultFileRefused``."""
+    document = _read(path)
+    return document.device() if document.is_device else document.keys()
+
+
+def _read(path: Path) -> "_Document":
     try:
         with path.open("rb") as file:
             refuse_readable_by_others(path, os.fstat(file.fileno()))
@@ -268,7 +289,7 @@ def read_keys(path: Path) -> KeySet:
         raise VaultFileRefused(f"{path}: not a TOML file; take the key file from its backup") from None
     except OSError as error:
         raise VaultFileRefused(f"{path}: cannot be read ({error.strerror})") from None
-    return _Document(path, document).keys()
+    return _Document(path, document)
 
 
 def refuse_readable_by_others(path: Path, status: os.stat_result) -> None:
@@ -287,7 +308,16 @@ class _Document:
     path: Path
     root: Mapping[str, object]
 
+    @property
+    def is_device(self) -> bool:
+        return self.root.get("format") == DEVICE_FORMAT
+
+    def device(self) -> KeySet:
+        return KeySet.device_only(self._bytes("device.key", self._table("device").get("key"), 32))
+
     def keys(self) -> KeySet:
+        if self.is_device:
+            raise VaultFileRefused(f"{self.path}: this file holds a device's key alone and no card's; name the vehicle's key file")
         if self.root.get("format") != FORMAT:
             raise self._wrong("format", f'must be "{FORMAT}"')
         rider, device = self._table("rider"), self._table("device")

@@ -38,6 +38,7 @@ CONTENTS = (
         {
             "validator": "run the tap validator",
             "screen": "show and sound what the validator sends",
+            "provision": "say who a unit is: a stick at the desk, taken once on the unit",
             "enrol": "come to the city by its one-time code",
             "courier": "carry the ledger to the city",
             "ledger": "verify, show or export a ledger; carry it by stick",

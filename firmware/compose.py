@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from firmware.notify import Overseer
     from firmware.packages import Judge
     from firmware.power import Watch
+    from firmware.provision import Identity
     from firmware.rulebook import PackagedRules
     from firmware.simulation import Simulation, Wish
     from ledger.carrier import Carrier, Keyring, Wire
@@ -866,9 +867,13 @@ def _open_key_file(keys: FileAddress, enrolled: bytes) -> "VaultKeyring":
 
 
 def _vault_signer(keys: VaultAddress) -> "Signer":
+    from drivers.vault_file import VaultFile, VaultFileRefused, read_signing_keys
     from ledger.seal import VaultSigner
 
-    vault = open_vault(keys)
+    try:
+        vault = VaultFile(read_signing_keys(keys.path)) if isinstance(keys, FileAddress) else open_vault(keys)
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
     return VaultSigner(vault, vault.device_public_key(), vault.device_algorithm)
 
 
@@ -911,7 +916,7 @@ def _enrolling_signer(keys: VaultAddress, before: bytes) -> "Signer":
     """
     import secrets
 
-    from drivers.vault_file import VaultFileRefused, read_keys, write_keys
+    from drivers.vault_file import VaultFileRefused, read_signing_keys, write_keys
     from firmware.keyring import enrolling_file, lay_whole
     from ledger.seal import key_id
 
@@ -921,8 +926,8 @@ def _enrolling_signer(keys: VaultAddress, before: bytes) -> "Signer":
     if before and not beside.exists() and key_id(signer.public) == before:
         return signer
     try:
-        present = read_keys(keys.path)
-        if not beside.exists() or present.for_terminal(b"") != read_keys(beside).for_terminal(b""):
+        present = read_signing_keys(keys.path)
+        if not beside.exists() or present.for_terminal(b"") != read_signing_keys(beside).for_terminal(b""):
             lay_whole(beside, lambda path: write_keys(path, present.for_terminal(secrets.token_bytes(32))))
     except VaultFileRefused as refused:
         raise Failure(str(refused)) from refused
@@ -985,7 +990,7 @@ def make_next_key(config: "Config") -> str:
     import secrets
 
     from drivers.devices.clock_system import SystemClock
-    from drivers.vault_file import VaultFileRefused, read_keys, write_keys
+    from drivers.vault_file import VaultFileRefused, read_signing_keys, write_keys
     from firmware.keyring import lay_whole
     from ledger.entry import Entry, Kind, Versions, When
     from ledger.errors import LedgerError
@@ -996,7 +1001,7 @@ def make_next_key(config: "Config") -> str:
     try:
         with open_ledger(config.ledger, config.terminal) as ledger:
             if keyring.next_signer() is None:
-                made = read_keys(config.keys.path).for_terminal(secrets.token_bytes(32))
+                made = read_signing_keys(config.keys.path).for_terminal(secrets.token_bytes(32))
                 lay_whole(keyring.next_file, lambda path: write_keys(path, made))
             announced, reason = ledger.last(Kind.KEY), keyring.next_reason()
             if announced is None or announced.reason != reason:
@@ -1088,6 +1093,75 @@ def open_ledger_to_send(path: Path) -> "LedgerFile":
     from ledger.store import LedgerFile
 
     return LedgerFile.open_read_only(path, remembered=False)
+
+
+# ── who a unit is ──
+
+
+def write_unit(folder: Path, identity: "Identity", files: Mapping[str, bytes], desk: Path) -> None:
+    """Make the folder of a unit, with a vehicle's keys from the desk's. What a unit would refuse is not written. Raises ``Failure``."""
+    import secrets
+    import tempfile
+
+    from drivers.vault_file import VaultFileRefused, read_keys
+    from firmware.provision import STATION_KEYS, unit_file, write
+    from ledger.beside import replace_file
+
+    try:
+        keys = read_keys(desk).for_terminal(secrets.token_bytes(32))
+    except VaultFileRefused as refused:
+        raise Failure(str(refused)) from refused
+    whole = {**files, STATION_KEYS: keys.text().encode(), "unit.toml": unit_file(identity, files)}
+    with tempfile.TemporaryDirectory(prefix="kazashi-") as scratch:
+        write(Path(scratch) / folder.name, whole, replace_file)
+        _expect_a_unit(Path(scratch) / folder.name)
+    write(folder, whole, replace_file)
+
+
+def _expect_a_unit(folder: Path) -> None:
+    """All of a unit's files are what they should be; raises ``Failure`` with what is not."""
+    from firmware.config import UNIT, provisional
+
+    config = provisional([folder / UNIT])
+    tariff = open_tariff(config.rules)
+    trips_of(tariff.table, config.routes)
+    if config.keypad_device and config.keypad_mapping:
+        open_keypad(config.keypad_device, config.keypad_mapping)
+
+
+def take_unit(folder: Path, unit: Path, release: Path = Path("/usr/lib/os-release")) -> Sequence[str]:
+    """Make this machine the unit of ``folder``; the files that were taken, none when it is somebody already.
+
+    Then the secrets leave the stick, also those that a power cut left there. Raises ``Failure`` and ``OSError``.
+    """
+    import secrets
+
+    from drivers.vault_file import KeySet
+    from firmware.config import UNIT
+    from firmware.provision import SECRETS, expect_role, read, take
+    from firmware.unit_folder import UnitFolder
+
+    shelf = UnitFolder(unit)
+    taken: Sequence[str] = ()
+    if not shelf.has(UNIT):
+        files = read(folder)
+        expect_role(files, release.read_text(encoding="utf-8") if release.exists() else "")
+        taken = take(files, shelf, lambda: KeySet.device_only(secrets.token_bytes(32)).text().encode())
+    stick = folder / UNIT
+    if stick.is_file() and stick.read_bytes() == shelf.read(UNIT):
+        for name in SECRETS:
+            (folder / name).unlink(missing_ok=True)
+        os.sync()
+    return taken
+
+
+def admit_unit(unit: Path) -> bool:
+    """Let what the city gave be the unit's, once; whether something waited. Raises ``OSError``."""
+    from firmware.config import ENROLLED
+    from firmware.provision import admit
+    from firmware.unit_folder import UnitFolder
+
+    return admit(UnitFolder(unit), ENROLLED)
 
 
 # ── packages from the city ──

@@ -48,6 +48,13 @@ PATHS = (
 _Tables = dict[str, object]
 
 
+class Role(Enum):
+    """What a terminal is."""
+
+    VALIDATOR = "validator"
+    KIOSK = "kiosk"
+
+
 class _KeyAlgorithm(Enum):
     EDDSA = "eddsa"
     ES256 = "es256"
@@ -123,6 +130,7 @@ class Config:
     city_keys: tuple[tuple[Algorithm, bytes], ...] = ()
     city: CitySettings = CitySettings()
     power: PowerSettings = PowerSettings()
+    role: Role = Role.VALIDATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,19 @@ def load(files: Sequence[Path]) -> Config:
     """The Config of the shipped defaults and these files, later ones winning; raises ``Failure`` with every fault."""
     try:
         return _config(_merged(_layers(files)), ", ".join(str(file) for file in files))
+    except Unusable as unusable:
+        raise Failure(str(unusable)) from unusable
+
+
+def provisional(files: Sequence[Path]) -> Config:
+    """The Config of a terminal that has not come to its city: it has no road there and no city's keys, and where nothing says which
+    number it will have, it has the highest one. Raises ``Failure`` with every fault.
+    """
+    merged = _merged(_layers(files))
+    undecided: _Tables = {"terminal": {"number": MOST_TERMINAL}}
+    merged = _merged((undecided, merged, {"city": {"url": "", "keys": []}}))
+    try:
+        return _config(merged, ", ".join(str(file) for file in files))
     except Unusable as unusable:
         raise Failure(str(unusable)) from unusable
 
@@ -253,6 +274,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
         city_keys=tuple(_city_key(key) for key in city.each("keys")),
         city=_city(city),
         power=_power(root.inner("power")),
+        role=terminal.choice("role", Role, Role.VALIDATOR),
     )
     if config.keypad_device is not None and config.keypad_mapping is None:
         keypad.fault("mapping", "is missing; name a mapping file, such as examples/keypad.toml.")

@@ -33,7 +33,7 @@ from drivers.errors import VaultLost
 from drivers.signer import Algorithm
 from drivers.signing import Ed25519Key, SignatureChecker
 from drivers.vault import FileAddress
-from drivers.vault_file import VaultFile, demo_keys, write_keys
+from drivers.vault_file import KeySet, VaultFile, demo_keys, read_signing_keys, write_keys
 from firmware import compose
 from firmware.cli import main
 from firmware.config import Config, load
@@ -180,6 +180,21 @@ def test_a_terminal_enrols_itself_by_a_code_and_its_first_batch_is_taken(
     with compose.open_courier(config, pace=AT_ONCE) as courier:
         turns(courier, 12)
     assert town.stored(5) == 1
+
+
+def test_a_courier_that_holds_no_card_key_enrols_and_exchanges_its_key(bus: Path, town: Town, enrol: Enrol) -> None:
+    bus.with_name("bus.keys").unlink()
+    write_keys(bus.with_name("bus.keys"), KeySet.device_only(bytes([8] * 32)))
+    assert enrol(town.code()) == 0
+    config = load([bus, bus.with_name("enrolled.toml")])
+    with Store.create(config.ledger, device=DEVICE, epoch=5, settings=SMALL) as store:
+        store.append(Entry(Kind.BOOT, When(1, 2, office.now_ms(), 3)))
+    compose.make_next_key(config)
+    with compose.open_courier(config, pace=AT_ONCE) as courier:
+        turns(courier, 24)
+    assert town.stored(5) == 3
+    held = read_signing_keys(bus.with_name("bus.keys"))
+    assert (held.cards, held.rider, held.device != bytes([8] * 32)) == ((), b"", True)
 
 
 def test_the_same_code_again_is_answered_the_same(bus: Path, town: Town, enrol: Enrol, capsys: pytest.CaptureFixture[str]) -> None:
