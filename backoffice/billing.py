@@ -131,8 +131,9 @@ def languages(options: argparse.Namespace, setting: Setting) -> tuple[str, ...]:
 
 def run_bill(options: argparse.Namespace, store: queries.Store, setting: Setting, now_ms: int) -> int:
     """Make the bill that ``options`` ask for, as of ``now_ms``; raises ``CannotBill``."""
-    month, operator = _month(cast("str", options.month)), cast("str", options.operator)
     stands_on = basis(setting, cast("Path | None", options.form))
+    this_month = Month.of((datetime.fromtimestamp(now_ms / 1000, stands_on.zone).date() - _EPOCH).days)
+    month, operator = _month(cast("str", options.month), this_month), cast("str", options.operator)
     queries.settle_all(store)
     told = _told(store, stands_on, operator, month, now_ms)
     said = languages(options, setting)
@@ -174,11 +175,15 @@ def _told(store: queries.Store, stands_on: Basis, operator: str, month: Month, n
         return stands_on.bill(connection, operator, month, now_ms)
 
 
-def _month(text: str) -> Month:
+def _month(text: str, this: Month) -> Month:
     try:
-        return Month.parse(text)
+        month = Month.parse(text)
     except ValueError as error:
         raise CannotBill(f"--month {text}: write a month as YYYY-MM, such as 2026-11") from error
+    first = Month.of(0)
+    if not first <= month <= this:
+        raise CannotBill(f"--month {text}: name a month from {first} to {this}")
+    return month
 
 
 _SAME = {

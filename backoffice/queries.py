@@ -4,8 +4,8 @@ A month of one operator is added up by the database: postings are grouped by day
 known, which is as fine as any date of a bill is. Only what a sum cannot tell is fetched entry by entry: riders with an unknown debit, and
 entries of vehicles that did not know the day.
 
-Settling adds postings and alarms under their own keys, in one transaction for each rider; what is there already is left as it is. Two
-settlements at once may meet; the second finds the rows of the first.
+Settling adds postings and alarms under their own keys, each in a transaction of its own; what is there already is left as it is. So one
+that was killed is run again, and where two settlements meet the second finds the rows of the first.
 """
 
 from bisect import bisect_right
@@ -233,10 +233,15 @@ def operators(connection: Connection, first_day: int, last_day: int) -> dict[str
     return {name: found.get(name) or 0 for name in sorted({*found, *names} - {""})}
 
 
-def first_service_day(connection: Connection) -> int | None:
-    """The first day that anything is booked on, of those of which all is kept; None in empty books."""
-    first: int | None = connection.scalar(select(func.min(schema.posting.c.service_day)).where(schema.posting.c.service_day > 0))
-    return None if first is None else max(first, books_begin(connection))
+def first_month(connection: Connection, terms: Terms, *, day_of: Callable[[int], int]) -> Month | None:
+    """No bill before this month has anything on it, or can be made; None in empty books. ``day_of``: as for ``bill_of``."""
+    posting = schema.posting
+    first: int | None = connection.scalar(select(func.min(posting.c.service_day)).where(posting.c.service_day > 0))
+    known_ms: int | None = connection.scalar(select(func.min(posting.c.at_ms)))
+    days = [*([] if first is None else [first]), *_Undated(connection, day_of).booked_days()]
+    if known_ms is None or not days:
+        return None
+    return max(terms.billed_in(min(days), known_ms), Month.of(books_begin(connection)))
 
 
 def _of(operator: str) -> ColumnElement[bool]:
@@ -293,6 +298,10 @@ class _Undated:
             alone = not any((row.device, row.epoch, row.seq, row.leg + step) in self._legs for step in BESIDE_COINS)
             at_ms = max(row.at_ms, dated.since_ms)
             yield Movement(dated.service_day, at_ms, PostingKind(row.kind), turn_of(row.leg), row.amount, alone=alone)
+
+    def booked_days(self) -> Iterator[int]:
+        """The day of each posting."""
+        return (self.days[Key(row.device, row.epoch, row.seq)].service_day for row in self._postings)
 
     def names(self, operator: str, month: Month) -> list[str]:
         """The entries that are billed in a month by the day that was found."""
@@ -453,7 +462,7 @@ __all__ = [
     "bill_of",
     "book",
     "closed_bills",
-    "first_service_day",
+    "first_month",
     "grant_all",
     "granted_to",
     "grants_due",

@@ -183,8 +183,7 @@ def _closing(store: queries.Store, stands_on: Basis, until_ms: int) -> Iterable[
     """The bills that have closed by ``until_ms`` and are not written down. An operator whose first vehicle came later has none."""
     terms = stands_on.terms
     with store.reading() as connection:
-        first, written, begins = queries.first_service_day(connection), queries.closed_bills(connection), queries.books_begin(connection)
-    month = None if first is None else Month.of(max(first, begins))
+        month, written = queries.first_month(connection, terms, day_of=stands_on.day_of), queries.closed_bills(connection)
     while month is not None and terms.closes_ms(month) <= until_ms:
         with store.reading() as connection:
             for operator, since_ms in queries.operators(connection, month.first_day, month.last_day).items():
@@ -218,7 +217,7 @@ def run_grant(options: argparse.Namespace, store: queries.Store, setting: Settin
     stands_on = basis(setting, options.form)
     today = datetime.fromtimestamp(now_ms / 1000, stands_on.zone).date()
     running = fiscal_year(today)
-    year = cast("int | None", options.year) or running
+    year = running if options.year is None else cast("int", options.year)
     if not 1900 <= year <= running:
         raise CannotBill(f"--year {year}: the grants of a fiscal year are made from its 1 April on; name {running} or one before")
     if stands_on.scheme.version(first_day(year)) is None:

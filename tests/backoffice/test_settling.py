@@ -211,7 +211,9 @@ def test_grants_are_tried_made_once_and_corrected_by_a_late_ride(town_books: Sto
         assert [each.points for each in queries.granted_to(connection, bytes(8))] == [300, 100]
 
 
-@pytest.mark.parametrize(("year", "why"), [("2028", "from its 1 April on; name 2027"), ("2010", "was not in force on 2010-04-01")])
+@pytest.mark.parametrize(
+    ("year", "why"), [("2028", "from its 1 April on; name 2027"), ("0", "name 2027"), ("2010", "was not in force on 2010-04-01")]
+)
 def test_a_year_that_cannot_be_granted_is_told_in_a_sentence(town_books: Store, year: str, why: str) -> None:
     with pytest.raises(CannotBill, match=why):
         grant(town_books, "--year", year)
@@ -223,6 +225,21 @@ def test_records_that_are_missing_are_named_where_grants_are_made(town_books: St
         connection.execute(sa.insert(schema.island), island)
     grant(town_books, "--dry-run")
     assert "3 entries have not arrived." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("month", ["9999-12", "2027-02", "1969-12", "0001-01"])
+def test_a_month_that_has_not_begun_or_lies_before_all_books_is_told_in_a_sentence(town_books: Store, month: str) -> None:
+    options = asked(bill_arguments, "--operator", "minato", "--month", month)
+    with pytest.raises(CannotBill, match=f"--month {month}: name a month from 1970-01 to 2027-01"):
+        run_bill(options, town_books, Town(), at("2027-01-16T09:00"))
+
+
+def test_a_ride_that_only_clock_repair_can_date_lets_its_month_close(books: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    undated = a_ride(1, 1, "1970-01-01", Kind.PAID, spent=0, points=100)
+    book(books, "2026-11-10T20:00", replace(undated, when=When(1, 1, at("2026-11-10T10:00"), 4)))
+    book(books, "2026-12-03T20:00", a_ride(2, 1, "2026-12-03", Kind.PAID, spent=200, points=100))
+    settle(books)
+    assert "2026-11: closed with 1 rides, 100 points, 100 yen" in capsys.readouterr().out
 
 
 # --- the settings -------------------------------------------------------------------------------------------------------------------------
