@@ -152,6 +152,8 @@ def run_access(options: argparse.Namespace, store: Books, settings: Settings, no
     files = [file for file in (cast("Path", options.out), cast("Path | None", options.json)) if file is not None]
     for file in files:
         _refuse_existing(file)
+    if len({file.absolute() for file in files}) < len(files):
+        raise CannotAnswer(f"{files[0]}: is named for both the text and the JSON; name a file for each")
     clerk = _clerk(settings, ask)
     named = cast("list[str]", options.rider or [])
     pseudonyms = _from_card(options, settings, ask) if options.card else [_pseudonym(each) for each in named]
@@ -214,7 +216,7 @@ def _pseudonym(typed: str) -> Pseudonym:
     except ValueError:
         rider = b""
     if len(typed) != RIDER_DIGITS or len(rider) * 2 != RIDER_DIGITS:
-        raise CannotAnswer(f"--rider: a pseudonym is {RIDER_DIGITS} hexadecimal digits, this has {len(typed)} characters")
+        raise CannotAnswer(f"--rider: a pseudonym is {RIDER_DIGITS} hexadecimal digits (0-9, a-f), and this is something else")
     return Pseudonym(rider)
 
 

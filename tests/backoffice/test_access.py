@@ -292,6 +292,14 @@ def test_passphrases_that_others_may_read_serve_nobody(ask: Ask, tmp_path: Path)
         ask()
 
 
+def test_text_and_json_are_two_files(books: Store, ask: Ask, tmp_path: Path) -> None:
+    with pytest.raises(CannotAnswer, match="name a file for each"):
+        ask("--card", "--json", str(tmp_path / "out.txt"))
+    with books.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.access_log)) == 0
+    assert not (tmp_path / "out.txt").exists()
+
+
 def test_a_file_in_no_folder_is_said(ask: Ask) -> None:
     with pytest.raises(CannotAnswer, match="its folder is not there"):
         ask(name="nowhere/out.txt")
