@@ -80,8 +80,9 @@ def settle_all(store: Store, until_ms: int | None = None) -> Added:
 
 def unsettled(store: Store, until_ms: int | None = None) -> Unsettled:
     """What would be booked, from all that is here (``until_ms``: that had come by then). Changes nothing."""
+    entry = schema.entry
     with store.reading() as connection:
-        riders = list(connection.scalars(select(schema.entry.c.rider).where(schema.entry.c.kind.in_(_UNSURE)).distinct()))
+        riders = list(connection.scalars(select(entry.c.rider).where(entry.c.kind.in_(_UNSURE), entry.c.rider.is_not(None)).distinct()))
     bookings, alarms, untold = list[Booking](), list[Alarm](), list[Entry]()
     for rider in riders:
         with store.reading() as connection:
@@ -339,6 +340,7 @@ def _unknown(connection: Connection, operator: str, month: Month, cut_ms: int) -
     here = and_(
         entry.c.service_day.between(month.first_day, month.last_day),
         entry.c.kind == int(Kind.UNKNOWN),
+        entry.c.rider.is_not(None),
         entry.c.operator == operator,
         entry.c.received_ms <= cut_ms,
     )
@@ -439,11 +441,6 @@ def _granted(grant: RiderGrant, seq: int) -> dict[str, Any]:
     return key | posting._asdict() | {"kind": int(posting.kind), "service_day": day, "at_ms": grant.at_ms}
 
 
-def grant_all(store: Store, scheme: Scheme, fiscal_year: int, at_ms: int, *, day_of: Callable[[int], int]) -> list[RiderGrant]:
-    """Bring the grants of every rider for ``fiscal_year`` up to date; what was granted now. Run it as often as you like."""
-    return [grant for grant in grants_due(store, scheme, fiscal_year, at_ms, day_of=day_of) if keep_grant(store, grant)]
-
-
 def grants_due(store: Store, scheme: Scheme, fiscal_year: int, at_ms: int, *, day_of: Callable[[int], int]) -> Iterator[RiderGrant]:
     """What is to be granted to every rider for ``fiscal_year``, one after the other. Changes nothing."""
     with store.reading() as connection:
@@ -463,7 +460,6 @@ __all__ = [
     "book",
     "closed_bills",
     "first_month",
-    "grant_all",
     "granted_to",
     "grants_due",
     "history",

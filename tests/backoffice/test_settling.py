@@ -147,6 +147,15 @@ def test_a_clock_that_cannot_be_does_not_keep_the_others_from_their_bill(
     assert count(town_books, schema.reject) == 1
 
 
+def test_an_unknown_debit_of_no_card_is_nobody_s(town_books: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    ride = a_ride(3, 1, "2026-11-12", Kind.UNKNOWN, spent=0, points=100)
+    book(town_books, "2026-11-12T20:00", replace(ride, medium=None))
+    settle(town_books)
+    told = capsys.readouterr().out
+    assert "unknown outcome: 1\n" in told  # the one of the town
+    assert "cannot be told" not in told
+
+
 def test_settling_speaks_the_citys_language_or_the_one_that_is_asked_for(town_books: Store, capsys: pytest.CaptureFixture[str]) -> None:
     settle(town_books, "--dry-run", town=Town(told=Told.JA))
     assert "みなと町営バス　2026年11月乗車分: 支払い済みと確認 1件 100ポイント" in capsys.readouterr().out
