@@ -13,6 +13,7 @@ A stop that the driver forgot to step is not seen here: nothing on the vehicle k
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
 from fares.dates import from_number
@@ -21,6 +22,8 @@ from fares.ride import Priced, Ride, price_ride
 from fares.scheme import Question, Scheme
 from fares.table import FareTable
 from ledger.entry import Entry, Flags, Kind, Outcome
+
+_LAST_DAY = (date.max - date(1970, 1, 1)).days
 
 
 class Named(NamedTuple):
@@ -70,6 +73,9 @@ def _faults(entry: Entry, rules: Rules) -> Iterator[str]:
     by_driver = bool(entry.flags & Flags.DRIVER_FARE)
     if fare.adults + fare.children == 0:
         yield f"{_name(entry)} is a ride of nobody."
+        return
+    if place.service_day > _LAST_DAY:
+        yield f"{_name(entry)} is a ride on a day that no calendar has."
         return
     ride = Ride(
         route=place.route,

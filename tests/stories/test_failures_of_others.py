@@ -219,6 +219,7 @@ WRONG_FARES: dict[str, Callable[[Entry], Entry]] = {
     "ten times": lambda entry: replace(entry, fare=replace(entry.fare, nominal=entry.fare.nominal * 10, points=entry.fare.points * 10)),
     "the next stop's": lambda entry: replace(entry, place=replace(entry.place, alighting="todai_2")),
     "cash where there were points": lambda entry: replace(entry, fare=replace(entry.fare, points=0, cash=entry.fare.nominal)),
+    "a day of no calendar": lambda entry: replace(entry, place=replace(entry.place, service_day=2**60)),
     "another table's": lambda entry: replace(entry, versions=replace(entry.versions, table=b"another!")),
 }
 
