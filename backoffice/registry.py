@@ -22,7 +22,7 @@ from ledger import package, seal
 from ledger.batch import Batch
 from ledger.entry import Kind, Versions, When
 from ledger.notes import PARTS, Heartbeat, Loss
-from ledger.offers import Offer
+from ledger.offers import Offer, worth
 from ledger.package import Package, PackageKind
 from ledger.seal import Algorithm, Content
 
@@ -321,11 +321,8 @@ class Registry:
 
     def table_in_force(self, today: date) -> bytes:
         """The fingerprint of the fare table that vehicles should have, as entries and heartbeats name it; empty when none was sent."""
-        table = schema.package
-        fares = and_(table.c.kind == PackageKind.FARE_TABLE.value, table.c.valid_from <= (today - _EPOCH_DAY).days)
-        newest = select(table.c.sealed).where(fares).order_by(table.c.valid_from.desc(), table.c.created_ms.desc()).limit(1)
-        with self._database.asking() as connection:
-            sealed = connection.scalar(newest)
+        begun = [each for each in worth(self.offers(), today) if each.kind is PackageKind.FARE_TABLE and each.valid_from <= today]
+        sealed = self.package(begun[0].digest) if begun else None
         return b"" if sealed is None else package.decode(seal.parse(sealed, Content.PACKAGE, package.MAX_SEALED).payload).digest[:8]
 
 

@@ -619,6 +619,14 @@ def test_what_was_superseded_before_today_is_listed_no_more_and_what_is_to_come_
     assert [row["version"] for row in town.client.get("/v1/packages").json()] == [3, 4, 5]
 
 
+def test_the_table_that_vehicles_should_have_is_the_one_that_they_are_offered(town: Town) -> None:
+    for version, day, file in ((3, 10, b"planned"), (4, 1, b"at once instead")):
+        made = Package(PackageKind.FARE_TABLE, version, date(2026, 7, day), NOW_MS, file)
+        town.city.offer(seal.seal(CITY, Content.PACKAGE, package.encode(made)))
+    assert town.books.table_in_force(date(2026, 6, 30)) == b""
+    assert town.books.table_in_force(date(2026, 7, 20)) == hashlib.sha256(b"at once instead").digest()[:8]
+
+
 def test_the_description_names_every_route_and_what_it_takes(town: Town) -> None:
     described = town.client.get("/openapi.json").json()
     assert set(described["paths"]) == {
