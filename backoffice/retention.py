@@ -283,10 +283,11 @@ class Retention:
         day = (datetime.fromtimestamp(self._before(Sort.LISTS) / 1000, UTC).date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
         columns = (package.c.digest, package.c.kind, package.c.version, package.c.valid_from, package.c.created_ms)
         personal = package.c.kind.in_([kind.value for kind in PERSONAL])
-        # By version, as terminals do: whatever is below one that is in force can never be in force again.
-        found = sorted(connection.execute(select(*columns).where(personal)), key=lambda row: int(row.version))
-        in_place = {row.kind: int(row.version) for row in found if row.valid_from <= day and row.created_ms < self._before(Sort.LISTS)}
-        return [row.digest for row in found if int(row.version) < in_place.get(row.kind, 0)]
+        # By version, as terminals do: whatever is below one that is in force can never be in force again. A release has the same version.
+        found = [((int(row.version), row.created_ms), row) for row in connection.execute(select(*columns).where(personal))]
+        before_ms = self._before(Sort.LISTS)
+        in_place = {row.kind: rank for rank, row in sorted(found) if row.valid_from <= day and row.created_ms < before_ms}
+        return [row.digest for rank, row in found if rank < in_place.get(row.kind, (0, 0))]
 
     # --- doing it -----------------------------------------------------------------------------------------------------------------------
 

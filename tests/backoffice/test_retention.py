@@ -665,7 +665,8 @@ def test_lists_that_name_riders_go_when_another_took_their_place_long_ago(books:
         *(package(f"fares {days}", "fare-table", days) for days in (900, 700, 500)),
         package("entitled", "entitlements", 3000, 1),
         package("granted from a later day on", "grants", 900, 9) | {"valid_from": (NOW - 500 * DAY) // DAY},
-        package("granted at once instead", "grants", 850, 10),
+        package("granted at once instead, and held", "grants", 850, 10),
+        package("granted at once instead", "grants", 849, 10) | {"valid_from": (NOW - 850 * DAY) // DAY},
     )
     retain(books)
     assert {row[0] for row in everything(books)["package"]} == {
