@@ -45,6 +45,7 @@ CONTENTS = (
             "packages": "what the city sent; accept or reject what is held",
             "clock": "ask chrony and gpsd how far the clock can be trusted",
             "health": "try everything once, then let this system stay",
+            "update": "bring a newer system from the city or a stick, and try it",
             "failed": "say on lamp, screen and loudspeaker that a part has given up",
         },
     ),

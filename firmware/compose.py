@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from firmware.provision import Identity
     from firmware.rulebook import PackagedRules
     from firmware.simulation import Simulation, Wish
+    from firmware.update import Offer as UpdateOffer
+    from firmware.update_files import Words as UpdateWords
+    from firmware.updater import Updater
     from ledger.carrier import Carrier, Keyring, Wire
     from ledger.courier import Pace
     from ledger.entry import Entry
@@ -215,6 +218,13 @@ def serve_pn532(
         yield twin
     if saver.problem is not None:
         raise Failure(saver.problem)
+
+
+def software() -> str:
+    """What each entry and each heartbeat says of the software: the image's version, or ours where no image runs."""
+    from firmware.update_files import MANIFEST, running
+
+    return running(MANIFEST)[1] or VERSION
 
 
 def machine() -> Machine:
@@ -627,7 +637,9 @@ def _open_anew(path: Path, terminal: int, why: Exception) -> "Store":
     now = SystemClock(0).now()
     when = When(0, 0, max(now.utc_ms, 0), int(now.state))  # this start has no number yet
     epoch = secrets.randbits(48)
-    return Store.open_anew(path, device=terminal, epoch=epoch, when=when, versions=Versions(software=VERSION), tell=_letterbox(path).tell)
+    return Store.open_anew(
+        path, device=terminal, epoch=epoch, when=when, versions=Versions(software=software()), tell=_letterbox(path).tell
+    )
 
 
 def open_deny_list(path: Path | None, rider_key: int) -> "DenyList":
@@ -723,7 +735,7 @@ def open_health(config: "Config", data: Path, run: Path) -> "Health":
         units=SystemdUnits(),
         self_tap=partial(self_tap, data),
         ledger=lambda: _broken(config.ledger),
-        slots=RaucSlots(),
+        slots=RaucSlots(run / "good"),
         trial=TrialFile(data / "trial", run / "back"),
         clock=SystemClock(0),
     )
@@ -1008,7 +1020,7 @@ def make_next_key(config: "Config") -> str:
                 started = ledger.last(Kind.BOOT)
                 now = SystemClock(started.when.boot + 1 if started else 1).now()
                 when = When(now.boot, now.mono_ms, max(now.utc_ms, 0), int(now.state))
-                entry = Entry(Kind.BOOT, when, versions=Versions(software=VERSION))
+                entry = Entry(Kind.BOOT, when, versions=Versions(software=software()))
                 ledger.append(entry)  # the clock's count begins anew with this program, so its boot has a number of its own
                 ledger.append(replace(entry, kind=Kind.KEY, reason=reason))
             return reason
@@ -1047,7 +1059,7 @@ def open_courier(config: "Config", uplink: "Wire | None" = None, pace: "Pace | N
     letterbox, clock, wire = open_letterbox(config), SystemClock(0), uplink or open_uplink(config)
     equipment = Equipment(
         device=config.terminal,
-        software=VERSION,
+        software=software(),
         ledgers=partial(ledgers_beside, config.ledger),
         open=open_ledger_to_send,
         uplink=wire,
@@ -1249,7 +1261,75 @@ def _open_rulebook(config: "Config", rider_key: int) -> "PackagedRules":
         judge=lambda: _judge(config, rider_key),
         today=_service_day(config),
         build=lambda sent: _rules_with(config, sent, rider_key),
+        words=_words_of_update(config).noted,
     )
+
+
+def _words_of_update(config: "Config") -> "UpdateWords":
+    """What the update agent leaves for the station: beside the ledger's folder."""
+    from firmware.update_files import Words
+
+    return Words(config.ledger.parent.parent / "update" / "words")
+
+
+def open_updater(config: "Config | None", data: Path, run: Path, stick: Path, manifest: Path) -> "Updater":
+    """The update agent of this machine; without a ``config`` it has a stick only. Raises ``Failure`` where no image of ours runs."""
+    import random
+
+    from drivers.devices.clock_system import SystemClock
+    from firmware.system import RaucInstaller, TrialFile
+    from firmware.update_files import CitySource, ImageUnit, Staging, StickSource, Words, running
+    from firmware.updater import Equipment, Updater
+
+    compatible, version = running(manifest)
+    if not version:
+        raise Failure(f"{manifest}: does not say which image this machine runs; updates are for Kazashi's images only")
+    stage = Staging(data / "update")
+    sticks = StickSource(stick, RaucInstaller.facts)
+    city = [CitySource(_open_wire(config.city))] if config is not None and config.city.url else []
+    unit = ImageUnit(
+        version=version,
+        compatible=compatible,
+        trip=lambda: config is not None and _on_trip(config.ledger),
+        mark=TrialFile(data / "health" / "trial", run / "health" / "back"),
+        good=run / "health" / "good",
+        request=run / "update" / "restart",
+        words=Words(data / "update" / "words"),
+    )
+    return Updater(Equipment([sticks, *city], stage, RaucInstaller(stage.bundle), unit, SystemClock(0), random.SystemRandom().random))
+
+
+def offer_bundle(bundle: Path, folder: Path) -> "UpdateOffer":
+    """Copy a bundle to where the city's server offers it, and list it; raises ``Failure``."""
+    from firmware.system import RaucInstaller
+    from firmware.update import MalformedIndex
+    from firmware.update_files import publish
+    from firmware.updater import InstallFailed, InstallRefused
+
+    try:
+        return publish(bundle, folder, RaucInstaller.told(bundle))
+    except (InstallRefused, InstallFailed) as error:
+        raise Failure(f"{bundle}: is no bundle that could be offered; {error}") from error
+    except MalformedIndex as error:
+        raise Failure(f"{folder / 'index.json'} {error}; correct it, or delete it and offer the bundles again") from error
+    except OSError as error:
+        raise Failure(f"{error.filename or folder}: cannot be used ({error.strerror}); name a folder of the city's server") from error
+
+
+def _on_trip(path: Path) -> bool:
+    """Whether a trip or a debit is open by the vehicle's ledger. One that cannot be read says nothing, and then nothing is risked."""
+    from ledger.entry import Kind
+    from ledger.errors import LedgerError
+    from ledger.store import LedgerFile
+
+    if not path.exists():
+        return False
+    try:
+        with LedgerFile.open_read_only(path) as ledger:
+            last = {kind: entry.seq if (entry := ledger.last(kind)) else 0 for kind in (Kind.TRIP_OPEN, Kind.TRIP_CLOSE, Kind.SHIFT_CLOSE)}
+            return bool(ledger.intents()) or last[Kind.TRIP_OPEN] > max(last[Kind.TRIP_CLOSE], last[Kind.SHIFT_CLOSE])
+    except LedgerError:
+        return True
 
 
 def _sent_by_now(rulebook: "PackagedRules") -> "dict[PackageKind, Package]":
@@ -1291,7 +1371,7 @@ def _rules_with(config: "Config", sent: "Mapping[PackageKind, Package]", rider_k
         table=tariff.table.digest,
         scheme=tariff.scheme.digest,
         operator=tariff.operator.digest,
-        software=VERSION,
+        software=software(),
         rider_key=rider_key,
     )
     return InForce(tariff, versions, _denied(config, sent, rider_key).blocks, trips_of(tariff.table, config.routes))

@@ -28,13 +28,17 @@ _Mark = tuple[int, int]
 
 @dataclass(slots=True)
 class PackagedRules:
-    """``judge()``: by what this terminal judges, now. ``build(sent)``: the rules in force with these packages; raises ``Failure``."""
+    """``judge()``: by what this terminal judges, now. ``build(sent)``: the rules in force with these packages; raises ``Failure``.
+
+    ``words()``: what others on this machine left to be written into the ledger.
+    """
 
     folder: Path
     parcels: Parcels
     judge: Callable[[], Judge]
     today: Callable[[], date | None]
     build: Callable[[Mapping[PackageKind, Package]], InForce]
+    words: Callable[[], Sequence[Noted]] = tuple
     _later: set[str] = field(default_factory=set[str])
     _days: dict[PackageKind, tuple[_Mark, date | None]] = field(default_factory=dict[PackageKind, tuple[_Mark, date | None]])
 
@@ -92,7 +96,7 @@ class PackagedRules:
         return found
 
     def alarms(self) -> Sequence[Noted]:
-        return packages.alarms(self.folder)
+        return [*packages.alarms(self.folder), *self.words()]
 
     def _mark(self, kind: PackageKind) -> _Mark | None:
         try:

@@ -1,14 +1,22 @@
-"""Adapter: what the health check asks of systemd and of RAUC, by their own commands."""
+"""Adapter: what the health check and the update agent ask of systemd and of RAUC, by their own commands."""
 
+import json
+import re
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from firmware.health import SlotTrouble, Standing
+from firmware.updater import InstallFailed, InstallRefused
 from ledger.beside import flush_folder
 
 _PATIENCE_S = 60
+_INSTALL_S = 30 * 60
+_REFUSALS = re.compile(r"signature|compatible|hook|manifest|certificate|bundle format|verif", re.IGNORECASE)
+"""What RAUC's last word has in it when the bundle is at fault and not the machine."""
 
 
 class SystemdUnits:
@@ -25,7 +33,13 @@ class SystemdUnits:
 
 
 class RaucSlots:
-    """``firmware.health.Slots``, by ``rauc status mark-good`` (rauc(1)); it speaks with RAUC's service over D-Bus."""
+    """``firmware.health.Slots``, by ``rauc status mark-good`` (rauc(1)); it speaks with RAUC's service over D-Bus.
+
+    ``good``: a file that then says so to the update agent, until the next start.
+    """
+
+    def __init__(self, good: Path | None = None) -> None:
+        self._good = good
 
     def mark_good(self) -> None:
         try:
@@ -35,6 +49,50 @@ class RaucSlots:
         if told.returncode:
             lines = told.stderr.strip().splitlines()
             raise SlotTrouble(f"rauc says: {lines[-1] if lines else f'status {told.returncode}'}")
+        if self._good is not None:
+            with suppress(OSError):  # then the word about this update comes with the next start
+                self._good.touch()
+
+
+@dataclass(frozen=True, slots=True)
+class RaucInstaller:
+    """``firmware.updater.Installer`` of the bundle in the file ``bundle``."""
+
+    bundle: Path
+
+    def install(self) -> None:
+        self.facts(self.bundle)
+        _rauc(["rauc", "install", str(self.bundle)], _INSTALL_S)
+
+    @staticmethod
+    def facts(bundle: Path) -> tuple[str, str]:
+        """Compatible and version, of a bundle whose signature holds. Raises ``InstallRefused`` and ``InstallFailed``."""
+        return RaucInstaller.told(bundle, verify=True)
+
+    @staticmethod
+    def told(bundle: Path, *, verify: bool = False) -> tuple[str, str]:
+        """The same; without ``verify`` for a machine that does not know by whom bundles are signed."""
+        told = _rauc(["rauc", "info", "--output-format=json", *(() if verify else ("--no-verify",)), str(bundle)], _PATIENCE_S)
+        try:
+            found: object = json.loads(told)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise InstallRefused("rauc says nothing about this bundle")
+        facts = cast("dict[str, object]", found)
+        return str(facts.get("compatible", "")), str(facts.get("version", ""))
+
+
+def _rauc(command: Sequence[str], patience_s: int) -> str:
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience_s)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InstallFailed(f"rauc cannot be run: {error}") from error
+    if told.returncode == 0:
+        return told.stdout
+    said = told.stderr.strip() or told.stdout.strip()
+    last = said.splitlines()[-1] if said else f"status {told.returncode}"
+    raise (InstallRefused if _REFUSALS.search(said) else InstallFailed)(f"rauc says: {last}")
 
 
 class TrialFile:
@@ -45,10 +103,21 @@ class TrialFile:
 
     def __init__(self, mark: Path, request: Path) -> None:
         self._mark = mark
+        self._failed = mark.with_name("failed")
         self._request = request
 
     def running(self) -> bool:
         return self._mark.exists()
+
+    def begin(self) -> None:
+        """The next start is one, durably. Raises ``OSError``."""
+        self._failed.unlink(missing_ok=True)
+        self._mark.touch()
+        flush_folder(self._mark.parent)
+
+    def failed(self) -> bool:
+        """Whether the last one was given up."""
+        return self._failed.exists()
 
     def over(self) -> None:
         with suppress(OSError):  # a disk that fails here fails the check already; then the next start is one more trial
@@ -56,8 +125,12 @@ class TrialFile:
             flush_folder(self._mark.parent)
 
     def go_back(self) -> None:
-        if not self._mark.exists():  # else it would go round for ever
-            self._request.touch()
+        if self._mark.exists():  # else it would go round for ever
+            return
+        with suppress(OSError):  # then the update agent tries it again, three times at most
+            self._failed.touch()
+            flush_folder(self._failed.parent)
+        self._request.touch()
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
