@@ -16,6 +16,7 @@ from firmware import compose
 from firmware.failure import Failure
 from ledger.batch import MAX_SEALED
 from ledger.beside import replace_file
+from ledger.strict import MAX
 
 if TYPE_CHECKING:
     from backoffice.city import City
@@ -265,7 +266,7 @@ def _revoke(options: argparse.Namespace, settings: "Settings") -> int:
     place = None
     if options.since is not None:
         epoch, _, seq = cast("str", options.since).partition(":")
-        if not (epoch.isdecimal() and seq.isdecimal() and int(seq) >= 1):
+        if not (epoch.isdecimal() and seq.isdecimal() and 1 <= int(seq) <= MAX and int(epoch) <= MAX):
             raise Failure(
                 f"--since {options.since}: write EPOCH:SEQ, two numbers, as `kazashi backoffice devices` and `ledger show` have them"
             )
@@ -274,6 +275,11 @@ def _revoke(options: argparse.Namespace, settings: "Settings") -> int:
         device = books.find(options.name)
         if device is None:
             raise Failure(f"{options.name}: there is no such vehicle; `kazashi backoffice devices` lists them")
+        if place is not None and place.epoch not in (epochs := books.epochs(device)):
+            if not epochs:
+                raise Failure(f"--since {options.since}: no entry of this vehicle has come; leave --since out, then nothing is believed")
+            known = ", ".join(map(str, epochs))
+            raise Failure(f"--since {options.since}: no entry of this epoch has come; write one of {known} before the colon")
         place = books.revoke(device, place, city.now_ms())
     where = f"from entry {place.seq} of epoch {place.epoch} on" if place.seq else "for everything"
     print(f"{options.name} (device {device}): its keys are revoked {where}; what came before stays booked")

@@ -147,10 +147,25 @@ def test_devices_tells_who_is_known_and_what_each_key_speaks_for(capsys: pytest.
     )
     assert main(["backoffice", "revoke", "minato-12"]) == 0
     assert "its keys are revoked for everything" in capsys.readouterr().out
-    assert main(["backoffice", "revoke", "minato-12", "--since", "5:9"]) == 0
-    capsys.readouterr()
     assert main(["backoffice", "devices"]) == 0
     assert "REVOKED for everything" in capsys.readouterr().out
+
+
+def test_a_revocation_from_an_entry_that_is_in_no_ledger_of_the_vehicle_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    enrolled(capsys)
+    assert main(["backoffice", "revoke", "minato-12", "--since", "5:9"]) == 1
+    assert "--since 5:9: no entry of this vehicle has come; leave --since out" in capsys.readouterr().err
+    Path("stick").mkdir()
+    Path("stick", "12-5-1-1.batch").write_bytes(sealed_batch())
+    assert main(["backoffice", "take", "stick"]) == 0
+    capsys.readouterr()
+    for typed in ("6:1", "0:1"):  # of an epoch that nobody knows all that comes would be believed on
+        assert main(["backoffice", "revoke", "minato-12", "--since", typed]) == 1
+        assert f"--since {typed}: no entry of this epoch has come; write one of 5" in capsys.readouterr().err
+    assert main(["backoffice", "revoke", "minato-12", "--since", f"5:{2**64}"]) == 1
+    assert "write EPOCH:SEQ" in capsys.readouterr().err
+    assert main(["backoffice", "revoke", "minato-12", "--since", "5:9"]) == 0
+    assert "revoked from entry 9 of epoch 5 on" in capsys.readouterr().out
 
 
 def test_report_says_in_both_languages_that_all_is_well_or_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
