@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol, cast
 
 from firmware.failure import Failure
@@ -79,7 +80,7 @@ CONTENTS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    known = {name for chapter in CONTENTS for name in chapter.commands}
+    known = {name for chapter in CONTENTS for name in chapter.commands if _is_here(name)}
     if not given or given[0] in {"-h", "--help"}:
         print(_contents())
         return 0
@@ -104,6 +105,11 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _is_here(name: str) -> bool:
+    """Whether this machine has the command: what shows or simulates is left out of a vehicle's image."""
+    return find_spec(f"firmware.commands.{name}") is not None
+
+
 def _command(name: str) -> _Command:
     return cast("_Command", importlib.import_module(f"firmware.commands.{name}"))
 
@@ -111,9 +117,9 @@ def _command(name: str) -> _Command:
 def _contents() -> str:
     lines = ["kazashi: a city's card terminal.", ""]
     for chapter in CONTENTS:
-        lines.append(chapter.title)
-        lines += [f"  {name:<10} {text}" for name, text in chapter.commands.items()]
-        lines.append("")
+        commands = [f"  {name:<10} {text}" for name, text in chapter.commands.items() if _is_here(name)]
+        if commands:
+            lines += [chapter.title, *commands, ""]
     lines.append("`kazashi COMMAND --help` says more.")
     return "\n".join(lines)
 

@@ -33,7 +33,7 @@ _TOOLS = ("sh", "mount", "umount", "cat", "sleep", "reboot", "insmod", "grep", "
 def initrd(recipe: Recipe, tree: Path, taken: Path, into: Path, *, source: Path, epoch: int, scratch: Path) -> None:
     """Write the initrd: busybox, veritysetup with its libraries out of the root ``tree``, and the early kernel modules."""
     folder = scratch / "initrd"
-    for name in ("bin", "dev", "proc", "sys", "run", "root", "modules"):
+    for name in ("bin", "dev", "proc", "sys", "run", "system", "modules"):
         (folder / name).mkdir(parents=True)
     shutil.copy2(next(taken.glob("busybox-static/bin/busybox")), folder / "bin/busybox")
     for name in _TOOLS:

@@ -28,6 +28,7 @@ class Container:
         self._place = tempfile.TemporaryDirectory(prefix="kazashi-container-")
         self._tree = Path(self._place.name)
         run(("mount", "-t", "squashfs", "-o", "loop,ro", self._root, self._tree))
+        self._errors = tempfile.TemporaryFile()
         self.started_s = time.monotonic()
         self._process = subprocess.Popen(
             [
@@ -49,7 +50,7 @@ class Container:
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
         )
         self._init = self._first_process()
         return self
@@ -63,6 +64,7 @@ class Container:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(10)
+        self._errors.close()
         run(("umount", "--lazy", self._tree))
         self._place.cleanup()
 
@@ -71,8 +73,8 @@ class Container:
         end_s = time.monotonic() + 30
         while time.monotonic() < end_s:
             if self._process.poll() is not None:
-                errors = self._process.stderr.read().decode("utf-8", "replace") if self._process.stderr else ""
-                raise ImageFailure(f"systemd-nspawn ended: {errors.strip()}")
+                self._errors.seek(0)
+                raise ImageFailure(f"systemd-nspawn ended: {self._errors.read().decode('utf-8', 'replace').strip()}")
             for child in _children(self._process.pid):
                 if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
                     return child

@@ -49,7 +49,7 @@ def esp(files: Sequence[tuple[str, Path]], size_mb: int, epoch: int, into: Path)
     for name, path in files:
         for parent in list(Path(name).parents)[-2::-1]:
             if str(parent) not in made:
-                run(("mmd", "-i", into, f"::{parent}"))
+                run(("mmd", "-i", into, f"::{parent}"), env={"SOURCE_DATE_EPOCH": str(epoch)})
                 made.add(str(parent))
         run(("mcopy", "-i", into, path, f"::{name}"), env={"SOURCE_DATE_EPOCH": str(epoch)})
 

@@ -37,9 +37,19 @@ class Plug:
     words: tuple[str, ...]
 
 
-def serial_reader(path: Path) -> Plug:
-    """A USB serial adapter; the guest's ``/dev/ttyUSB0`` is the UNIX socket ``path``, on which somebody listens already."""
-    return Plug(("-chardev", f"socket,id=reader,path={path},server=off", "-device", "usb-serial,bus=usb.0,chardev=reader"))
+def serial_reader(link: Path) -> Plug:
+    """A USB serial adapter; what is on its other end is the terminal device ``link`` here (``kazashi twin`` serves one)."""
+    return Plug(("-chardev", f"serial,id=reader,path={link}", "-device", "usb-serial,bus=usb.0,chardev=reader"))
+
+
+def keypad() -> Plug:
+    """A USB keyboard, for ``Guest.press``."""
+    return Plug(("-device", "usb-kbd,bus=usb.0"))
+
+
+def clock(utc: str) -> Plug:
+    """The battery's clock says this at power-on (``2026-06-01T07:00:00``)."""
+    return Plug(("-rtc", f"base={utc},clock=vm"))
 
 
 def sound_file(path: Path) -> Plug:
@@ -223,6 +233,10 @@ class Guest:
         self.wait(re.escape(begin) + "\n", limit_s)
         found = self.wait(f"(?s)(.*?){re.escape(end)}([0-9]+)\n", limit_s)
         return found[1].removesuffix("\n"), int(found[2])
+
+    def press(self, key: str) -> None:
+        """Press a key of the ``keypad`` (QEMU's name of it: ``num_lock``, ``kp_enter``, ``kp_1``)."""
+        self.ask_monitor("send-key", keys=[{"type": "qcode", "data": key}], **{"hold-time": 120})
 
     def picture(self, name: str) -> Path:
         """What the screen shows, as a PNG in the folder."""

@@ -62,9 +62,9 @@ def make(recipe: Recipe, architecture: str, parts: Parts, manifest: dict[str, ob
 
 
 def source_files(source: Path) -> tuple[Path, ...]:
-    """Our own files that a terminal has: what git knows of, below ``OURS``."""
-    told = run(("git", "ls-files", "-z", "--", *OURS), cwd=source)
-    return tuple(source / name for name in told.split("\0") if name and (source / name).is_file())
+    """Our own files that a terminal has: what git knows of or would add, below ``OURS``."""
+    told = run(("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *OURS), cwd=source)
+    return tuple(source / name for name in sorted(set(told.split("\0"))) if name and (source / name).is_file())
 
 
 def packages(status: str) -> Iterator[dict[str, str]]:

@@ -1,0 +1,157 @@
+"""Tier 3: the written disk in QEMU, from the firmware on, with a reader on its USB port and a rider's card on the reader."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from images import disk, guest, vehicle
+from images.build import ROOT
+from images.guest import Guest, LateError
+
+MONDAY_MORNING = "2026-11-22T22:05:00"
+"""Seven in the morning of 23 November 2026 in Asia/Tokyo, as the battery's clock says it (UTC)."""
+BOOT_LIMIT_S = 300.0
+MOST_MEMORY_MB = {"validator": 280, "kiosk": 400}
+BAD_WORDS = ("ordering cycle", "rauc-WARNING")
+
+
+def data_partition(path: Path) -> tuple[int, int]:
+    """Where the data partition begins and how long it is, in bytes."""
+    told = json.loads(subprocess.run(["sfdisk", "--json", path], capture_output=True, text=True, check=True).stdout)
+    (found,) = [each for each in told["partitiontable"]["partitions"] if each["name"] == "data"]
+    return found["start"] * 512, found["size"] * 512
+
+
+def written_disk(image: Path, folder: Path, desk: Path) -> Path:
+    """The disk as a technician leaves it: the image, and who this unit is."""
+    path = folder / "disk.img"
+    subprocess.run(["cp", "--sparse=always", image / "disk.img", path], check=True)
+    vehicle.furnish(ROOT, folder / "data", desk)
+    start, size = data_partition(path)
+    disk.data(size >> 20, 1_780_000_000, folder / "data.img", folder / "data")
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write((folder / "data.img").read_bytes())
+    (folder / "data.img").unlink()
+    return path
+
+
+def wait_for(machine: Guest, what: str, command: str, limit_s: float) -> str:
+    """The output of a command in the guest once its exit status is 0."""
+    end_s = time.monotonic() + limit_s
+    while True:
+        text, status = machine.try_to(command, 60)
+        if status == 0:
+            return text
+        if time.monotonic() > end_s:
+            raise LateError(f"after {limit_s:.0f} s still not: {what}; {command} said: {text}")
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def tray(place: Path) -> Iterator[Path]:
+    with vehicle.reader_twin(ROOT, place / "tray", place / "pn532"):
+        yield place / "tray"
+
+
+@pytest.fixture(scope="module")
+def written(image: Path, place: Path, desk: Path) -> Path:
+    return written_disk(image, place, desk)
+
+
+@pytest.fixture(scope="module")
+def machine(written: Path, kept: Path, tray: Path, figures: dict[str, object]) -> Iterator[Guest]:
+    """A vehicle that was switched on, up to the point where it takes cards."""
+    plugs = [
+        guest.serial_reader(tray.parent / "pn532"),
+        guest.keypad(),
+        guest.clock(MONDAY_MORNING),
+        guest.sound_file(kept / "voice.wav"),
+    ]
+    shutil.rmtree(kept / "vehicle", ignore_errors=True)
+    with Guest(written, kept / "vehicle", plugs, cores=2) as started:
+        started.wait("kazashi: slot A", 120)
+        figures["guest_boot_loader_s"] = round(time.monotonic() - started.started_s, 1)
+        started.open_shell(BOOT_LIMIT_S)
+        wait_for(started, "the station takes cards", "systemctl is-active --quiet kazashi-station kazashi-screen", BOOT_LIMIT_S)
+        figures["guest_takes_cards_s"] = round(time.monotonic() - started.started_s, 1)
+        yield started
+
+
+def test_it_runs_and_nothing_failed(machine: Guest, figures: dict[str, object], kept: Path) -> None:
+    try:
+        wait_for(machine, "the system runs", "systemctl is-system-running --wait", BOOT_LIMIT_S)
+    finally:
+        failed = machine.run("systemctl --failed --no-legend --plain || true")
+        (kept / "vehicle/journal.txt").write_text(machine.run("journalctl -b --no-pager", 120))
+    figures["guest_running_s"] = round(time.monotonic() - machine.started_s, 1)
+    figures["guest_systemd_analyze"] = machine.run("systemd-analyze").splitlines()[0]
+    assert failed == ""
+    log = (kept / "vehicle/serial.log").read_text(errors="replace") + (kept / "vehicle/journal.txt").read_text()
+    assert [word for word in BAD_WORDS if word in log] == []
+
+
+def test_it_knows_its_own_name(machine: Guest, image: Path) -> None:
+    assert machine.run("cat /run/kazashi-image/name") == json.loads((image / "image.json").read_text())["name"]
+    assert machine.run("cat /run/kazashi-image/slot") == "root-a"
+    assert "/dev/mapper/kazashi-root / squashfs ro" in machine.run("cat /proc/mounts")
+
+
+def test_it_needs_little_memory_at_rest(machine: Guest, image: Path, figures: dict[str, object]) -> None:
+    told = dict(re.findall(r"(\w+):\s+(\d+) kB", machine.run("cat /proc/meminfo")))
+    used_mb = (int(told["MemTotal"]) - int(told["MemAvailable"])) / 1024
+    figures["guest_memory_at_rest_mb"] = round(used_mb)
+    assert used_mb <= MOST_MEMORY_MB[json.loads((image / "image.json").read_text())["role"]]
+
+
+def test_no_port_is_open_to_others(machine: Guest) -> None:
+    wanted = machine.run("cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 | grep -v local_address || true")
+    sockets = [line.split() for line in wanted.splitlines()]
+    local = ("0100007F", "00000000000000000000000001000000")
+    listening = [each[1] for each in sockets if each[3] in {"0A", "07"} and not each[1].startswith(local)]
+    # DHCP's client answers on its own port while it has no lease.
+    assert [each for each in listening if int(each.split(":")[1], 16) not in {68, 546}] == []
+
+
+def test_nothing_but_data_and_memory_can_be_written(machine: Guest) -> None:
+    mounts = [line.split() for line in machine.run("cat /proc/mounts").splitlines()]
+    on_disk = {place for device, place, _, options, *_ in mounts if device.startswith("/dev/") and "rw" in options.split(",")}
+    assert on_disk <= {"/data", "/efi"}
+
+
+def test_a_ride_is_paid_shown_said_and_in_the_ledger(machine: Guest, tray: Path, rider: Path, figures: dict[str, object]) -> None:
+    machine.press("num_lock")
+    wait_for(machine, "the trip is open", "kazashi ledger show /data/ledger/ledger | grep 'trip open'", 60)
+    for _ in range(3):
+        machine.press("kp_add")
+        time.sleep(1)
+    machine.picture("waiting")
+    shutil.copyfile(rider, tray / "rider.card")
+    start_s = time.monotonic()
+    told = wait_for(machine, "the ride is paid", "kazashi ledger show /data/ledger/ledger | grep debit", 60)
+    figures["guest_tap_to_ledger_s"] = round(time.monotonic() - start_s, 2)
+    machine.picture("paid")
+    (tray / "rider.card").unlink()
+    took = re.findall(r"took_ms=([0-9.]+)", machine.run("journalctl -b -u kazashi-station --no-pager -o cat"))
+    figures["guest_tap_took_ms"] = took
+    assert "M" in told
+    assert "whole: the chain holds" in machine.run("kazashi ledger verify /data/ledger/ledger")
+
+
+def test_the_ride_outlives_a_pulled_plug(machine: Guest, written: Path, kept: Path, tray: Path) -> None:
+    before = machine.run("kazashi ledger show /data/ledger/ledger | grep -c debit")
+    machine.kill()
+    plugs = [guest.serial_reader(tray.parent / "pn532"), guest.clock("2026-11-22T22:20:00")]
+    with Guest(written, kept / "after-the-cut", plugs, cores=2) as again:
+        # The first start was not called good in time, or it was: either slot holds the same root.
+        again.wait("kazashi: slot [AB]", 120)
+        again.open_shell(BOOT_LIMIT_S)
+        wait_for(again, "the station takes cards again", "systemctl is-active --quiet kazashi-station", BOOT_LIMIT_S)
+        assert "whole: the chain holds" in again.run("kazashi ledger verify /data/ledger/ledger")
+        assert again.run("kazashi ledger show /data/ledger/ledger | grep -c debit") == before
