@@ -106,7 +106,7 @@ def test_settlement_day_books_once_and_closes_the_bills_that_are_due(town_books:
     assert settle(town_books) == 0
     told = capsys.readouterr().out
     assert "found to be paid: 1 rides, 100 points" in told
-    assert "みなと町営バス, 2026-11: closed with 2 rides, 200 points, 200 yen" in told
+    assert "みなと町営バス, 2026-11: closes with 2 rides, 200 points, 200 yen" in told
     assert "2026-12" not in told.replace("until 2026-12-16", "")
     before = count(town_books, schema.posting)
     assert settle(town_books) == 0
@@ -121,13 +121,13 @@ def test_a_settlement_that_was_forgotten_is_made_as_of_its_day(town_books: Store
     assert "found to be paid" not in told
     assert count(town_books, schema.settlement) == 0
     settle(town_books, "--until", "2026-12-15")
-    assert "closed with 2 rides" in capsys.readouterr().out
+    assert "closes with 2 rides" in capsys.readouterr().out
 
 
 def test_a_month_without_rides_is_closed_too_once_there_is_a_vehicle(town_books: Store, capsys: pytest.CaptureFixture[str]) -> None:
     settle(town_books, now="2027-02-20T09:00")
     told = capsys.readouterr().out
-    assert [line.split(", ")[1][:7] for line in told.splitlines() if "closed with" in line] == ["2026-11", "2026-12", "2027-01"]
+    assert [line.split(", ")[1][:7] for line in told.splitlines() if "closes with" in line] == ["2026-11", "2026-12", "2027-01"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_clock_that_cannot_be_does_not_keep_the_others_from_their_bill(
     ride = a_ride(3, 1, "1970-01-01", Kind.PAID, spent=700, points=100)  # its day is not known
     book(town_books, "2026-11-12T20:00", replace(ride, when=when), replace(ride, seq=2, when=When(1, 5, at("2026-11-12T10:00"), 4)))
     assert settle(town_books) == 0
-    assert "2026-11: closed with 3 rides, 300 points, 300 yen" in capsys.readouterr().out
+    assert "2026-11: closes with 3 rides, 300 points, 300 yen" in capsys.readouterr().out
     assert count(town_books, schema.reject) == 1
 
 
@@ -248,7 +248,7 @@ def test_a_ride_that_only_clock_repair_can_date_lets_its_month_close(books: Stor
     book(books, "2026-11-10T20:00", replace(undated, when=When(1, 1, at("2026-11-10T10:00"), 4)))
     book(books, "2026-12-03T20:00", a_ride(2, 1, "2026-12-03", Kind.PAID, spent=200, points=100))
     settle(books)
-    assert "2026-11: closed with 1 rides, 100 points, 100 yen" in capsys.readouterr().out
+    assert "2026-11: closes with 1 rides, 100 points, 100 yen" in capsys.readouterr().out
 
 
 # --- the settings -------------------------------------------------------------------------------------------------------------------------
