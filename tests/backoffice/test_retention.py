@@ -889,4 +889,4 @@ def test_no_kept_month_misses_what_went(chance: Random, taps: int) -> None:
 @pytest.mark.prove(parts=4)
 def test_no_kept_month_of_a_busy_spring_misses_what_went(proof: Seeds) -> None:
     went = [same_yen_without_what_went(Spring(Random(seed), 250).live()) for seed in proof.seeds(small=2, full=300)]
-    assert sum(map(bool, went)) > 0.9 * len(went)  # in a rare spring everything is held back by something that stays
+    assert sum(map(bool, went)) >= 0.9 * len(went)  # in a rare spring everything is held back by something that stays
