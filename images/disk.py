@@ -44,7 +44,7 @@ def config(role: str, sizes: Sizes, files: dict[str, str]) -> str:
 def esp(files: Sequence[tuple[str, Path]], size_mb: int, epoch: int, into: Path) -> None:
     """A FAT file system with these files."""
     into.unlink(missing_ok=True)
-    run(("mkfs.vfat", "-C", "-F", "16", "-n", "KAZASHI", "-i", "4b5a5348", "--invariant", into, str(size_mb * 1024)))
+    run(("mkfs.vfat", "-C", "-F", "16", "-n", "KAZASHI-ESP", "-i", "4b5a5348", "--invariant", into, str(size_mb * 1024)))
     made: set[str] = set()
     for name, path in files:
         for parent in list(Path(name).parents)[-2::-1]:

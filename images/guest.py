@@ -173,21 +173,25 @@ class Guest:
         """The next text on the serial line that fits; what was before it is forgotten. Raises ``LateError``."""
         wanted = re.compile(pattern)
         end_s = time.monotonic() + limit_s
-        while True:
-            if found := wanted.search(self._heard):
-                self._heard = self._heard[found.end() :]
-                return found
-            left_s = end_s - time.monotonic()
-            if left_s <= 0:
-                raise LateError(f"after {limit_s:.0f} s there was no '{pattern}'; the guest's last words: …{self._heard[-600:]!r}")
-            self._serial.settimeout(min(left_s, 5.0))
-            try:
-                heard = self._serial.recv(65536)
-            except TimeoutError:
-                continue
-            if not heard:
-                raise LateError(f"the guest ended before '{pattern}'; its last words: …{self._heard[-600:]!r}")
-            self._heard = (self._heard + _ESCAPES.sub("", heard.decode("utf-8", "replace")))[-200_000:]
+        while (found := wanted.search(self._heard)) is None:
+            self._hear(pattern, end_s, limit_s)
+        self._heard = self._heard[found.end() :]
+        return found
+
+    def _hear(self, pattern: str, end_s: float, limit_s: float) -> None:
+        """Add what comes next; a terminal's escapes are left out, also where a piece ends in the middle of one."""
+        left_s = end_s - time.monotonic()
+        if left_s <= 0:
+            raise LateError(f"after {limit_s:.0f} s there was no '{pattern}'; the guest's last words: …{self._heard[-600:]!r}")
+        self._serial.settimeout(left_s)
+        try:
+            heard = self._serial.recv(65536)
+        except TimeoutError:
+            return
+        if not heard:
+            raise LateError(f"the guest ended before '{pattern}'; its last words: …{self._heard[-600:]!r}")
+        tail = self._heard[-16:] + heard.decode("utf-8", "replace")
+        self._heard = self._heard[:-16] + _ESCAPES.sub("", tail)
 
     def wait_off(self, limit_s: float) -> None:
         """Return when the machine has switched itself off."""
@@ -230,9 +234,15 @@ class Guest:
         self._serial.sendall(
             f"printf '%s%s\\n' '{begin[0]}' '{begin[1:]}'; {command} 2>&1; printf '%s%s%s\\n' '{end[0]}' '{end[1:]}' $?\n".encode()
         )
+        end_s = time.monotonic() + limit_s
         self.wait(re.escape(begin) + "\n", limit_s)
-        found = self.wait(f"(?s)(.*?){re.escape(end)}([0-9]+)\n", limit_s)
-        return found[1].removesuffix("\n"), int(found[2])
+        closing = re.compile(re.escape(end) + "([0-9]+)\n")
+        searched = 0
+        while (found := closing.search(self._heard, searched)) is None:
+            searched = max(0, len(self._heard) - 64)
+            self._hear(end, end_s, limit_s)
+        text, self._heard = self._heard[: found.start()], self._heard[found.end() :]
+        return text.removesuffix("\n"), int(found[1])
 
     def press(self, key: str) -> None:
         """Press a key of the ``keypad`` (QEMU's name of it: ``num_lock``, ``kp_enter``, ``kp_1``)."""

@@ -6,7 +6,7 @@ All of it is made with the desk's own commands.
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def card(root: Path, desk: Path, into: Path, *, points: int = 3000) -> None:
 
 
 @contextmanager
-def reader_twin(root: Path, tray: Path, link: Path) -> Iterator[None]:
+def reader_twin(root: Path, tray: Path, link: Path) -> Generator[None]:
     """A PN532 behind the terminal device ``link``; what lies in ``tray`` lies on it."""
     tray.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "firmware.cli", "twin", "pn532", "--tray", str(tray), "--link", str(link)]
