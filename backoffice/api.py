@@ -353,8 +353,8 @@ def _tell_errors(app: FastAPI, limits: Limits) -> None:
         log.warning("refused reason=%s: %s", found.kind, found)
         return problem(found.status, found.kind, str(found))
 
-    async def away(_request: Request, _error: Exception) -> Response:
-        log.error("the database does not answer")
+    async def away(_request: Request, error: Exception) -> Response:
+        log.error("the database does not answer: %s", error)
         return problem(503, "database", "The database does not answer now; send the same again after the time in Retry-After.")
 
     async def foreign(_request: Request, error: Exception) -> Response:

@@ -595,13 +595,17 @@ def _journey(ride: Ride, say: Say) -> str:
 # --- months -------------------------------------------------------------------------------------------------------------------------------
 
 
+_FIRST_MONTH = date(2000, 1, 1)
+
+
 def month_of(text: str, today: date) -> date:
-    """The first day of a month written "2026-11"; anything else, and any month to come, is this month."""
+    """The first day of a month written "2026-11"; anything else, any month to come and any of another century is this month."""
+    this = today.replace(day=1)
     try:
         first = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
     except ValueError:
-        first = today.replace(day=1)
-    return min(first, today.replace(day=1))
+        return this
+    return first if _FIRST_MONTH <= first <= this else this
 
 
 def months_page(first: date, accounts: Accounts, now: Now, say: Say, *, bills: bool) -> Page:

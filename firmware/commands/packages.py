@@ -55,11 +55,18 @@ def _show(_options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+def _sealed(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Failure(f"{file}: cannot be read ({error.strerror}); give a file of kazashi publish sign") from error
+
+
 def _stage(options: argparse.Namespace, config: Config) -> int:
     folder, judge = compose.packages_of(config), compose.open_judge(config)
     taken = True
     for file in cast("list[Path]", options.files):
-        match packages.stage(folder, file.read_bytes(), judge):
+        match packages.stage(folder, _sealed(file), judge):
             case Staged(found):
                 print(f"{file}: {found} will be in force from {found.valid_from}, as soon as no trip is open")
             case Held() as held:

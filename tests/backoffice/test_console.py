@@ -311,6 +311,7 @@ def test_a_ride_that_was_put_right_later_says_so(say: Say) -> None:
         ("", date(2026, 11, 1)),
         ("2027-01", date(2026, 11, 1)),
         ("0000-99", date(2026, 11, 1)),
+        ("0001-01", date(2026, 11, 1)),
         ("x" * 99, date(2026, 11, 1)),
     ],
 )

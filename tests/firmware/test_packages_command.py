@@ -99,6 +99,11 @@ def test_a_deny_list_from_the_city_refuses_its_rider(bus: Path) -> None:
         assert station.equipment.blocked(bytes.fromhex(RIDER))
 
 
+def test_a_package_file_that_is_not_there_is_asked_for(bus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kazashi("packages", "stage", "nothere", "--config", str(bus), status=1)
+    assert "nothere: cannot be read (No such file or directory); give a file of kazashi publish sign" in capsys.readouterr().err
+
+
 def test_half_a_table_is_not_taken_and_the_ledger_says_so_once(bus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Hankyu bus, 2014-2015 (validator-domain 2.5, source J27; test 6 of section 7)."""
     whole = sign(bus, bus.parent / "town.table", "fare-table")
