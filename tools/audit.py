@@ -193,9 +193,7 @@ def document(components: Sequence[Mapping[str, object]], version: str) -> str:
     }
     number = uuid.uuid5(NAMESPACE, json.dumps(said, sort_keys=True))
     return (
-        json.dumps(
-            {"$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "serialNumber": f"urn:uuid:{number}", **said}, indent=1
-        )
+        json.dumps({"$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "serialNumber": f"urn:uuid:{number}", **said}, indent=1)
         + "\n"
     )
 
