@@ -8,6 +8,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rides import batches
 from rows import Row
@@ -76,7 +77,7 @@ def rate_row(figure: str, work: Callable[[], None]) -> Row:
 def seal_all(signer: Signer, sent: Sequence[Batch]) -> None:
     """Decoded strictly, folded, compressed, signed."""
     for batch in sent:
-        seal(signer, Content.BATCH, pack(batch))
+        seal(signer, Content.BATCH, pack(replace(batch)))  # one that nobody has taken apart
 
 
 def believed(signer: Signer, message: bytes) -> Batch:
