@@ -26,7 +26,7 @@ from drivers.vault import Challenge, FileAddress, TerminalVault, TokenAddress, V
 from drivers.vault import parse_address as parse_vault_address
 from firmware import VERSION
 from firmware.doctor import Machine, Wants, packages_named, pins_named
-from firmware.failure import Failure
+from firmware.failure import Failure, LedgerUnusable
 from firmware.screen import ScreenLink
 from firmware.words import Synthesiser, misread_from
 from validator.feedback import Wordbook, WordbookError
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from validator.lists import DenyList
     from validator.messages import Presenter
     from validator.rulebook import InForce
+    from validator.standby import Reason, Standby
     from validator.station import Station
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -610,7 +611,7 @@ def open_ledger(path: Path, terminal: int) -> "Store":
     """
     import secrets
 
-    from ledger.errors import LedgerError, StoreRolledBack
+    from ledger.errors import LedgerBusy, LedgerError, StoreRolledBack
     from ledger.store import Store
 
     try:
@@ -619,10 +620,12 @@ def open_ledger(path: Path, terminal: int) -> "Store":
             return Store.open_or_create(path, device=terminal, new_epoch=partial(secrets.randbits, 48))
         except StoreRolledBack as error:
             return _open_anew(path, terminal, error)
-    except LedgerError as error:
+    except LedgerBusy as error:
         raise Failure(str(error)) from error
+    except LedgerError as error:
+        raise LedgerUnusable(str(error)) from error
     except OSError as error:
-        raise Failure(f"{path}: cannot be written ({error.strerror}); choose a place on the data partition") from error
+        raise LedgerUnusable(f"{path}: cannot be written ({error.strerror}); choose a place on the data partition") from error
 
 
 def _open_anew(path: Path, terminal: int, why: Exception) -> "Store":
@@ -724,8 +727,11 @@ def vouch(told: Path) -> str:
     return state.name.lower()
 
 
-def open_health(config: "Config", data: Path, run: Path) -> "Health":
-    """What the health check is made of; it writes into ``data`` and asks for a restart in ``run``."""
+def open_health(config: "Config | None", data: Path, run: Path) -> "Health":
+    """What the health check is made of; it writes into ``data`` and asks for a restart in ``run``.
+
+    ``config`` None: nobody has said yet who this unit is, and there is no ledger to look at.
+    """
     from drivers.devices.clock_system import SystemClock
     from firmware.health import Equipment
     from firmware.selftap import self_tap
@@ -734,7 +740,7 @@ def open_health(config: "Config", data: Path, run: Path) -> "Health":
     return Equipment(
         units=SystemdUnits(),
         self_tap=partial(self_tap, data),
-        ledger=lambda: _broken(config.ledger),
+        ledger=lambda: "" if config is None else _broken(config.ledger),
         slots=RaucSlots(run / "good"),
         trial=TrialFile(data / "trial", run / "back"),
         clock=SystemClock(0),
@@ -1108,6 +1114,100 @@ def open_ledger_to_send(path: Path) -> "LedgerFile":
 
 
 # ── who a unit is ──
+
+
+def is_unit(files: Sequence[Path]) -> bool:
+    """Whether this is an appliance with a folder of its own, and not a program that somebody started by hand."""
+    return any(not file.suffix for file in files)
+
+
+def why_not(files: Sequence[Path]) -> "Reason | None":
+    """Why this unit takes no card; None when it does, or when its files are at fault, which whoever reads them tells."""
+    from firmware.config import ENROLLED, UNIT
+    from validator.standby import Reason
+
+    for folder in (file for file in files if not file.suffix):
+        if not folder.is_dir():
+            return Reason.NO_DISK
+        if not (folder / UNIT).exists():
+            return Reason.NOBODY
+        if not (folder / ENROLLED).exists() and _seeks_a_city(folder / UNIT):
+            return Reason.STRANGER
+    return None
+
+
+def _seeks_a_city(file: Path) -> bool:
+    """Whether the unit's own file names a city, and nobody wrote that city's keys into it."""
+    import tomllib
+
+    try:
+        told = tomllib.loads(file.read_text(encoding="utf-8")).get("city", {})
+    except (OSError, ValueError):
+        return False
+    return bool(told.get("url")) and "keys" not in told
+
+
+@contextmanager
+def open_standby(files: Sequence[Path], reason: "Reason", presenter: "Presenter") -> Generator["Standby"]:
+    """A validator that takes no card and says why. What it sees goes into a ledger of its own, never to the city. Raises ``Failure``."""
+    from drivers.devices.clock_system import SystemClock
+    from firmware.config import provisional
+    from validator.standby import Reason, Standby
+
+    config = provisional(files) if reason in {Reason.STRANGER, Reason.UNWRITABLE} else None
+    with ExitStack() as undo:
+        reader = open_reader(config.reader) if config else None
+        if reader is not None:
+            undo.callback(reader.close)
+        standby = Standby(reason, reader, presenter, SystemClock(0), lambda: why_not(files) is not reason)
+        if config is not None and reason is Reason.UNWRITABLE:
+            standby.over = partial(_can_write, config)
+        elif config is not None:
+            standby.touched = undo.enter_context(_quarantine(config))
+        yield standby
+
+
+def _can_write(config: "Config") -> bool:
+    try:
+        open_ledger(config.ledger, config.terminal).close()
+    except Failure:
+        return False
+    return True
+
+
+@contextmanager
+def _quarantine(config: "Config") -> Generator[Callable[[], None]]:
+    """A ledger beside the vehicle's that no courier looks for: the starts, and how often a card was seen. It knows no rider.
+
+    A disk on which it cannot be kept keeps nobody from being told that this unit is not commissioned.
+    """
+    import logging
+
+    from drivers.devices.clock_system import SystemClock
+    from ledger.entry import Entry, Kind, Versions, When
+    from ledger.errors import Full, NotStored
+
+    log = logging.getLogger(__name__)
+    try:
+        store = open_ledger(config.ledger.with_name("quarantine"), config.terminal)
+    except Failure as failure:
+        log.warning("%s; nothing is recorded in quarantine", failure)
+        yield lambda: None
+        return
+    started = store.last(Kind.BOOT)
+    clock = SystemClock(started.when.boot + 1 if started else 1)
+
+    def note(kind: Kind = Kind.ALARM, reason: str = "quarantine:touch") -> None:
+        now = clock.now()
+        when = When(now.boot, now.mono_ms, max(now.utc_ms, 0), int(now.state))
+        try:
+            store.append(Entry(kind, when, versions=Versions(software=software()), reason=reason))
+        except (Full, NotStored) as error:
+            log.warning("not recorded in quarantine: %s", error)
+
+    with closing(store):
+        note(Kind.BOOT, "")
+        yield note
 
 
 def write_unit(folder: Path, identity: "Identity", files: Mapping[str, bytes], desk: Path) -> None:

@@ -36,6 +36,7 @@ class Message(Enum):
     ASK_FARE = "ask_fare"  # this ride has no price: the driver names it
     UNPRICED = "unpriced"  # no price; please ride, the card is not written
     OUT_OF_ORDER = "out_of_order"  # reader dead: please pay the driver
+    NOT_COMMISSIONED = "not_commissioned"  # the unit has not come to its city: it charges nobody
     LEDGER_FULL = "ledger_full"  # cannot record: the card is not written, please pay the driver
     TROUBLE = "trouble"  # the store failed after the debit: touch again later; nothing is lost
     RETOUCH_FIRST = "retouch_first"  # to the driver: cancel refused while an outcome is unknown

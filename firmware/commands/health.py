@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     """Exit status 0 when all is well and the slot is marked good; raises ``Failure`` with everything that is not."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("validator").setLevel(logging.WARNING)  # the self-test's tap must not look like a rider's
-    config = load(options.config)
+    reason = compose.why_not(options.config)
+    config = load(options.config) if reason is None else None
     faults = examine(compose.open_health(config, options.data, options.run), options.patience)
     if faults:
         raise Failure("\n".join(faults))

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from firmware import compose
 from firmware.config import Config, load
+from firmware.failure import LedgerUnusable
 from firmware.power import State
+from validator.standby import Reason
 
 _SCREEN_REST_S = 2.0
 _START_ANEW = 75  # EX_TEMPFAIL (sysexits.h)
@@ -30,14 +32,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status 0 after an orderly end, 75 when the vehicle is fed again after its end was recorded: then it is to be started anew."""
-    config = load(options.config)
+    """Exit status 0 after an orderly end, 75 when it is to be started anew.
+
+    That is when the vehicle is fed again after its end was recorded, and when what kept it from taking cards is over.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda given, _: stopped.append(given))
+    reason = compose.why_not(options.config)
+    if reason is not None:
+        return _stand_by(options, reason, stopped)
+    config = load(options.config)
     with tempfile.TemporaryDirectory(prefix="kazashi-") as folder:
         socket = options.socket or Path(folder) / "screen"
         screen = None if options.no_screen else _Screen(config, socket)
         try:
-            left = _serve(config, socket, screen)
+            left = _serve(config, socket, screen, stopped)
+        except LedgerUnusable as unusable:
+            if not compose.is_unit(options.config):
+                raise
+            logging.getLogger(__name__).warning("%s; no card is taken until it can be", unusable)
+            return _stand_by(options, Reason.UNWRITABLE, stopped)
         finally:
             if screen is not None:
                 screen.stop()
@@ -47,10 +63,22 @@ def run(options: argparse.Namespace) -> int:
     return _START_ANEW if left is State.AGAIN else 0
 
 
-def _serve(config: Config, socket: Path, screen: "_Screen | None") -> State:
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda given, _: stopped.append(given))
+def _stand_by(options: argparse.Namespace, reason: Reason, stopped: list[int]) -> int:
+    """Take no card and say why, until the reason is gone; then it is to be started anew."""
+    overseer, link = compose.open_overseer(), compose.screen_link(options.socket or Path(tempfile.gettempdir()) / "screen")
+    try:
+        with compose.open_standby(options.config, reason, link) as standby:
+
+            def go_on() -> bool:
+                overseer.turned(reason.value, works=standby.works)
+                return not stopped
+
+            return _START_ANEW if standby.run(go_on) else 0
+    finally:
+        link.close()
+
+
+def _serve(config: Config, socket: Path, screen: "_Screen | None", stopped: list[int]) -> State:
     link = compose.screen_link(socket)
     overseer = compose.open_overseer()
     with compose.open_station(config, link) as station:
