@@ -47,6 +47,7 @@ CONTENTS = (
             "clock": "ask chrony and gpsd how far the clock can be trusted",
             "health": "try everything once, then let this system stay",
             "update": "bring a newer system from the city or a stick, and try it",
+            "reset": "make a unit nobody again, when all that it knows is on a stick",
             "failed": "say on lamp, screen and loudspeaker that a part has given up",
         },
     ),

@@ -1129,7 +1129,7 @@ def why_not(files: Sequence[Path]) -> "Reason | None":
     for folder in (file for file in files if not file.suffix):
         if not folder.is_dir():
             return Reason.NO_DISK
-        if not (folder / UNIT).exists():
+        if not (folder / UNIT).exists() or reset_begun(folder.parent):
             return Reason.NOBODY
         if not (folder / ENROLLED).exists() and _seeks_a_city(folder / UNIT):
             return Reason.STRANGER
@@ -1253,6 +1253,8 @@ def take_unit(folder: Path, unit: Path, release: Path = Path("/usr/lib/os-releas
     from firmware.provision import SECRETS, expect_role, read, take
     from firmware.unit_folder import UnitFolder
 
+    if reset_begun(unit.parent):
+        finish_reset(unit.parent)
     shelf = UnitFolder(unit)
     taken: Sequence[str] = ()
     if not shelf.has(UNIT):
@@ -1265,6 +1267,73 @@ def take_unit(folder: Path, unit: Path, release: Path = Path("/usr/lib/os-releas
             (folder / name).unlink(missing_ok=True)
         os.sync()
     return taken
+
+
+def reset_begun(data: Path) -> bool:
+    """Whether somebody ordered that this unit becomes nobody, and it is not finished."""
+    from firmware.reset import begun
+
+    return begun(data)
+
+
+def close_ledger(config: "Config", stick: Path) -> int:
+    """Close the epoch, and write to ``stick`` all that the city has not signed for; how many files. Raises ``Failure``."""
+    from drivers.devices.clock_system import SystemClock
+    from drivers.errors import VaultLost
+    from firmware.reset import REASON
+    from ledger import stick as sticks
+    from ledger.beside import replace_file
+    from ledger.entry import Entry, Kind, Versions, When
+    from ledger.errors import LedgerError
+
+    keyring, letters = open_keyring(config), open_letterbox(config)
+    written: dict[str, bytes] = {}
+    try:
+        letters.lock()
+        try:
+            with closing(open_ledger(config.ledger, config.terminal)) as store:
+                now, last = SystemClock(0).now(), store.last(Kind.ALARM)
+                if last is None or (last.reason, last.seq) != (REASON, store.head().seq):
+                    started = store.last(Kind.BOOT)
+                    when = When(started.when.boot + 1 if started else 1, now.mono_ms, max(now.utc_ms, 0), int(now.state))
+                    store.append(Entry(Kind.BOOT, when, versions=Versions(software=software())))
+                    store.expire_intents(when)  # a debit whose outcome is open goes to the city as one
+                    store.append(Entry(Kind.ALARM, when, versions=Versions(software=software()), reason=REASON))
+            written |= dict(sticks.loss(told.loss, keyring.signer()) for told in letters.losses())
+            for path in ledgers_beside(config.ledger):
+                with open_ledger_to_send(path) as ledger:
+                    written |= dict(sticks.batches(ledger, keyring, max(now.utc_ms, 0)))
+        finally:
+            letters.unlock()
+        for name, sealed in written.items():
+            replace_file(stick / name, sealed)
+        os.sync()
+        wrong = [name for name, sealed in written.items() if (stick / name).read_bytes() != sealed]
+    except (LedgerError, VaultLost) as error:
+        raise Failure(f"{error}; nothing was erased") from error
+    except OSError as error:
+        raise Failure(f"{error.filename or stick}: cannot be used ({error.strerror}); nothing was erased, take another stick") from error
+    if wrong:
+        raise Failure(f"{stick / wrong[0]}: does not read back as it was written; nothing was erased, take another stick")
+    return len(written)
+
+
+def finish_reset(data: Path) -> None:
+    """Erase who this unit is, and its ledger; raises ``Failure``. Cut anywhere, it is done again."""
+    from firmware.reset import erase
+    from ledger.beside import flush_folder, replace_file
+
+    def remove(path: Path) -> None:
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+        flush_folder(path.parent)
+
+    try:
+        erase(data, lambda note: replace_file(note, b"kazashi reset 1\n"), remove)
+    except OSError as error:
+        raise Failure(f"{error.filename or data}: cannot be erased ({error.strerror}); destroy the disk, it holds keys") from error
 
 
 def admit_unit(unit: Path) -> bool:
