@@ -103,6 +103,18 @@ def test_a_package_is_fetched_and_read_no_further_than_it_may_be_long() -> None:
     assert b"Accept: application/cose" in server.requests[0]
 
 
+def test_a_part_is_asked_for_by_its_bytes_and_a_server_that_knows_no_ranges_is_read_no_further() -> None:
+    part = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 10-14/99\r\n\r\nabcde"
+    with serving(lambda connection: connection.sendall(part)) as server:
+        answer = uplink(server).get_part("/v1/images/ab", 10, 5, 10)
+    assert (answer.status, answer.body) == (206, b"abcde")
+    assert b"Range: bytes=10-14\r\n" in server.requests[0]
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + bytes(99)
+    with serving(lambda connection: connection.sendall(whole)) as server:
+        answer = uplink(server).get_part("/v1/images/ab", 10, 5, 10)
+    assert (answer.status, len(answer.body)) == (200, 6)
+
+
 def test_a_package_that_ends_too_soon_or_comes_too_slowly_is_no_answer() -> None:
     def cut(connection: socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(80_000))
