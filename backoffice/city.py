@@ -231,8 +231,10 @@ class City:
     def _admit(self, code: keys.OneTimeCode, application: Application, kid: bytes, known: DeviceKey | None, now_ms: int) -> None:
         if known is not None:
             raise _refusal(Reason.KNOWN_KEY, "This key was enrolled before; make a new key for the terminal and enrol that one.", known)
+        # From the oldest ledger on: a vehicle that set one aside still has what the city lacks of it, and sends that first. What is stored
+        # stays as it is, whatever the new key signs.
         epochs = self.books.epochs(code.device)
-        since = keys.Place(epochs[-1], self.books.stored(code.device, epochs[-1]).next_seq) if epochs else keys.BEFORE_ALL
+        since = keys.Place(epochs[0], self.books.stored(code.device, epochs[0]).next_seq) if epochs else keys.BEFORE_ALL
         key = DeviceKey(kid, code.device, application.algorithm, application.public, since, None, None, now_ms)
         if not self.books.admit(code, key):
             raise _refusal(Reason.CODE, "The enrolment code is unknown, used or expired; ask the city for a new one.")

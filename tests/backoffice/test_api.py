@@ -553,6 +553,20 @@ def test_enrolling_again_gives_another_key_and_never_clears_a_revocation(town: T
     assert (old.revoked, new.since, new.revoked) == (Place(EPOCH, 11), Place(EPOCH, 11), None)
 
 
+def test_who_is_enrolled_again_sends_what_the_city_lacks_of_a_ledger_that_was_set_aside(town: Town, terminal: Ed25519Key) -> None:
+    newer = EPOCH + 1
+    fresh_ledger = [ride(seq, epoch=newer) for seq in range(1, 11)]
+    town.post("batches", sealed(terminal, cut(LEDGER, 1, 10)))
+    town.post("batches", sealed(terminal, cut(fresh_ledger, 1, 5, epoch=newer)))
+    town.books.revoke(DEVICE, None, town.now_ms)
+    fresh = Ed25519Key(b"\x27" * 32)
+    town.now_ms += 1000
+    assert town.enrol(fresh, town.code())[0] == 201
+    assert town.post("batches", sealed(fresh, cut(LEDGER, 11, 15))).next_seq == 16
+    assert town.post("batches", sealed(fresh, cut(fresh_ledger, 6, 10, epoch=newer))).next_seq == 11
+    assert town.refused("batches", sealed(terminal, cut(fresh_ledger, 6, 10, epoch=newer)))[0] == 403
+
+
 def test_a_thief_cannot_announce_a_key_below_the_mark_and_go_on_with_it(town: Town, terminal: Ed25519Key) -> None:
     town.post("batches", sealed(terminal, cut(LEDGER, 1, 5)))
     town.books.revoke(DEVICE, Place(EPOCH, 16), town.now_ms)
