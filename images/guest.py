@@ -24,6 +24,8 @@ FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|\r|\x00")
 _KNOCK_S = 3.0
+# A line that came before the shell was ready may have lost any part of itself: nothing in it is quoted, and Ctrl-C ends what was left open.
+_KNOCK = b"\x03\nk=cked; stty -echo cols 500; PS1=; PS2=; set +o history; bind set\\ enable-bracketed-paste\\ off; echo kno$k\n"
 
 
 class LateError(ImageFailure):
@@ -80,8 +82,8 @@ class Guest:
         """Switch it on."""
         self.folder.mkdir(parents=True, exist_ok=True)
         variables = self.folder / "firmware-variables"
-        if not variables.exists():
-            shutil.copyfile(VARIABLES, variables)
+        # New ones each time: what the firmware noted down about other plugs sends it astray.
+        shutil.copyfile(VARIABLES, variables)
         # A socket's name has at most 107 bytes, and a build folder may lie deep.
         self._place = tempfile.TemporaryDirectory(prefix="kazashi-guest-")
         place = Path(self._place.name)
@@ -104,10 +106,14 @@ class Guest:
         self._place.cleanup()
 
     def kill(self) -> None:
-        """Pull the plug: what the guest had not yet on its disk is lost."""
+        """Pull the plug: what the guest had not yet on its disk is lost. QEMU ends in good order, so what was heard is a whole file."""
         if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(10)
+            try:
+                self.ask_monitor("quit")
+                self._process.wait(10)
+            except (OSError, ImageFailure, subprocess.TimeoutExpired):
+                self._process.kill()
+                self._process.wait(10)
 
     def _command(self, variables: Path, place: Path) -> list[str]:
         words = [
@@ -207,9 +213,7 @@ class Guest:
         """
         end_s = time.monotonic() + limit_s
         while True:
-            self._serial.sendall(
-                b"\nstty -echo cols 500; PS1=; PS2=; set +o history; bind 'set enable-bracketed-paste off'; echo kno''cked\n"
-            )
+            self._serial.sendall(_KNOCK)
             try:
                 self.wait("knocked\n", min(_KNOCK_S, max(0.0, end_s - time.monotonic())))
             except LateError:
