@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import time
+import wave
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,8 @@ MONDAY_MORNING = "2026-11-22T22:05:00"
 """Seven in the morning of 23 November 2026 in Asia/Tokyo, as the battery's clock says it (UTC)."""
 BOOT_LIMIT_S = 300.0
 MOST_MEMORY_MB = {"validator": 280, "kiosk": 400}
+AUDIBLE = 1000
+"""Of 32767: a tenth of what the words reach."""
 BAD_WORDS = ("ordering cycle", "rauc-WARNING")
 
 
@@ -162,3 +166,15 @@ def test_the_ride_outlives_a_pulled_plug(machine: Guest, written: Path, kept: Pa
         wait_for(again, "the station takes cards again", "systemctl is-active --quiet kazashi-station", BOOT_LIMIT_S)
         assert "whole: the chain holds" in again.run("kazashi ledger verify /data/ledger/ledger")
         assert again.run("kazashi ledger show /data/ledger/ledger | grep -c paid") == before
+
+
+def test_what_the_rider_was_told_was_heard(machine: Guest, kept: Path, figures: dict[str, object]) -> None:
+    machine.kill()
+    with wave.open(str(kept / "voice.wav")) as file:
+        samples = array("h", file.readframes(file.getnframes()))
+        step = file.getframerate() * file.getnchannels() // 10
+    loudest = [max(map(abs, samples[at : at + step])) for at in range(0, len(samples), step)]
+    spoken_s = len([level for level in loudest if level > AUDIBLE]) / 10
+    figures["guest_voice_peak"] = max(loudest)
+    figures["guest_voice_s"] = spoken_s
+    assert spoken_s > 1.0
