@@ -31,7 +31,10 @@ SQUASHFS_LEVEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to build. ``dev``: with a root shell on the first serial line. ``clips``: the rendered words."""
+    """What to build. ``dev``: with a root shell on the first serial line. ``clips``: the rendered words.
+
+    ``epoch``: its date, Unix seconds (else that of the last commit that touched it).
+    """
 
     role: str
     architecture: str
@@ -39,6 +42,7 @@ class Order:
     clips: Path = ROOT / "build" / "clips"
     signing: Signing | None = None
     into: Path | None = None
+    epoch: int | None = None
 
     @property
     def name(self) -> str:
@@ -104,7 +108,7 @@ class _Build:
         self._order, self._scratch, self._steps = order, scratch, steps
         self._recipe = read_recipe(order.role)
         self._apt = apt_for(self._recipe.suite, order.architecture)
-        self._epoch = date()
+        self._epoch = date() if order.epoch is None else order.epoch
         version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
         self._version = f"{version}+{time.strftime('%Y%m%d%H%M%S', time.gmtime(self._epoch))}"
         self._compatible = f"kazashi-{order.name}"

@@ -24,6 +24,7 @@ FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|\r|\x00")
 _KNOCK_S = 3.0
+_ASK_S = 0.5
 # A line that came before the shell was ready may have lost any part of itself: nothing in it is quoted, and Ctrl-C ends what was left open.
 _KNOCK = b"\x03\nk=cked; stty -echo cols 500; PS1=; PS2=; set +o history; bind set\\ enable-bracketed-paste\\ off; echo kno$k\n"
 
@@ -223,6 +224,10 @@ class Guest:
                 break
         self.run("dmesg -n 1")
 
+    def send(self, command: str) -> None:
+        """Type a command that ends the shell, such as a reboot; whatever comes after is for ``wait``."""
+        self._serial.sendall(f"{command}\n".encode())
+
     def run(self, command: str, limit_s: float = 60) -> str:
         """What a command in the shell printed (both streams); raises ``ImageFailure`` with it when its exit status is not 0."""
         text, status = self.try_to(command, limit_s)
@@ -247,6 +252,17 @@ class Guest:
             self._hear(end, end_s, limit_s)
         text, self._heard = self._heard[: found.start()], self._heard[found.end() :]
         return text.removesuffix("\n"), int(found[1])
+
+    def wait_for(self, what: str, command: str, limit_s: float) -> str:
+        """What a command in the shell printed, once its exit status is 0; raises ``LateError``, which says that ``what`` did not come."""
+        end_s = time.monotonic() + limit_s
+        while True:
+            text, status = self.try_to(command, max(60.0, end_s - time.monotonic()))
+            if status == 0:
+                return text
+            if time.monotonic() > end_s:
+                raise LateError(f"after {limit_s:.0f} s still not: {what}; {command} said: {text}")
+            time.sleep(_ASK_S)
 
     def press(self, key: str) -> None:
         """Press a key of the ``keypad`` (QEMU's name of it: ``num_lock``, ``kp_enter``, ``kp_1``)."""

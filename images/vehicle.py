@@ -3,13 +3,15 @@
 All of it is made with the desk's own commands.
 """
 
+import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from images import disk
 from images.command import ImageFailure, run
 
 _UNIT = """\
@@ -41,6 +43,8 @@ routes = ["M1", "M2", "G1"]
 device = "{keypad}"
 mapping = "/usr/share/kazashi/keypad.toml"
 """
+DATE = 1_780_000_000
+"""When a test's data partition was made, Unix seconds: 28 May 2026."""
 USB_READER = "pn532:/dev/ttyUSB0@921600"
 USB_KEYPAD = "/dev/kazashi/keypad"
 
@@ -77,6 +81,24 @@ def card(root: Path, desk: Path, into: Path, *, points: int = 3000) -> None:
     kazashi(root, "card", "new", into)
     kazashi(root, "card", "issue", "--card", into, "--keys", keys)
     kazashi(root, "card", "grant", "--card", into, "--keys", keys, "--points", str(points))
+
+
+def written_disk(root: Path, image: Path, folder: Path, desk: Path, more: Sequence[Path] = ()) -> Path:
+    """The disk as a technician leaves it: the image, and who this unit is. ``more``: files that lie in /data as well."""
+    path = folder / "disk.img"
+    run(("cp", "--sparse=always", image, path))
+    furnish(root, folder / "data", desk)
+    for each in more:
+        shutil.copyfile(each, folder / "data" / each.name)
+    table = json.loads(run(("sfdisk", "--json", path)))["partitiontable"]
+    (found,) = [each for each in table["partitions"] if each["name"] == "data"]
+    content = folder / "data.img"
+    disk.data(found["size"] * table["sectorsize"] >> 20, DATE, content, folder / "data")
+    with path.open("r+b") as file, content.open("rb") as source:
+        file.seek(found["start"] * table["sectorsize"])
+        shutil.copyfileobj(source, file, 1 << 20)
+    content.unlink()
+    return path
 
 
 @contextmanager

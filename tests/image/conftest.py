@@ -1,6 +1,7 @@
 """The image's tests in tiers. ``make test`` has tier 0 (nothing is built); ``make image-test TIERS=1-3`` says which image and which tiers.
 
-1: what was built. 2: it runs in a container. 3: it runs in QEMU. What a test measured stands in ``build/image/test-ROLE-ARCH/report.json``,
+1: what was built. 2: it runs in a container. 3: it runs in QEMU. 4: it is updated there. What a test measured stands in
+``build/image/test-ROLE-ARCH/report.json``,
 beside the serial logs and pictures.
 """
 
@@ -16,15 +17,29 @@ import pytest
 from images import vehicle
 from images.build import BUILD, ROOT, scratch_place
 
-TIER_OF = {"test_image_build.py": 1, "test_image_container.py": 2, "test_image_guest.py": 3, "test_image_update.py": 4}
+TIER_OF = {
+    "test_image_build.py": 1,
+    "test_image_container.py": 2,
+    "test_image_guest.py": 3,
+    "test_image_kiosk.py": 3,
+    "test_image_update.py": 4,
+}
+ROLE_OF = {
+    "test_image_container.py": "validator",
+    "test_image_guest.py": "validator",
+    "test_image_kiosk.py": "kiosk",
+    "test_image_update.py": "validator",
+}
 NAME = os.environ.get("KAZASHI_IMAGE", "")
 FIRST, _, LAST = os.environ.get("KAZASHI_TIERS", "0").partition("-")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out the tiers that were not asked for."""
-    tier = TIER_OF.get(collection_path.name, 0)
-    return True if tier and not int(FIRST) <= tier <= int(LAST or FIRST) else None
+    """Leave out the tiers that were not asked for, and what another role's image does."""
+    name = collection_path.name
+    tier = TIER_OF.get(name, 0)
+    asked = int(FIRST) <= tier <= int(LAST or FIRST) and NAME.startswith(ROLE_OF.get(name, ""))
+    return True if tier and not asked else None
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import time
 import wave
 from array import array
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from images import disk, guest, vehicle
+from images import guest, vehicle
 from images.build import ROOT
-from images.guest import Guest, LateError
+from images.guest import Guest
 
 MONDAY_MORNING = "2026-11-22T22:05:00"
 """Seven in the morning of 23 November 2026 in Asia/Tokyo, as the battery's clock says it (UTC)."""
@@ -25,39 +24,6 @@ AUDIBLE = 1000
 BAD_WORDS = ("ordering cycle", "rauc-WARNING")
 
 
-def data_partition(path: Path) -> tuple[int, int]:
-    """Where the data partition begins and how long it is, in bytes."""
-    told = json.loads(subprocess.run(["sfdisk", "--json", path], capture_output=True, text=True, check=True).stdout)
-    (found,) = [each for each in told["partitiontable"]["partitions"] if each["name"] == "data"]
-    return found["start"] * 512, found["size"] * 512
-
-
-def written_disk(image: Path, folder: Path, desk: Path) -> Path:
-    """The disk as a technician leaves it: the image, and who this unit is."""
-    path = folder / "disk.img"
-    subprocess.run(["cp", "--sparse=always", image / "disk.img", path], check=True)
-    vehicle.furnish(ROOT, folder / "data", desk)
-    start, size = data_partition(path)
-    disk.data(size >> 20, 1_780_000_000, folder / "data.img", folder / "data")
-    with path.open("r+b") as file:
-        file.seek(start)
-        file.write((folder / "data.img").read_bytes())
-    (folder / "data.img").unlink()
-    return path
-
-
-def wait_for(machine: Guest, what: str, command: str, limit_s: float) -> str:
-    """The output of a command in the guest once its exit status is 0."""
-    end_s = time.monotonic() + limit_s
-    while True:
-        text, status = machine.try_to(command, max(60.0, end_s - time.monotonic()))
-        if status == 0:
-            return text
-        if time.monotonic() > end_s:
-            raise LateError(f"after {limit_s:.0f} s still not: {what}; {command} said: {text}")
-        time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def tray(place: Path) -> Iterator[Path]:
     with vehicle.reader_twin(ROOT, place / "tray", place / "pn532"):
@@ -66,7 +32,7 @@ def tray(place: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def written(image: Path, place: Path, desk: Path) -> Path:
-    return written_disk(image, place, desk)
+    return vehicle.written_disk(ROOT, image / "disk.img", place, desk)
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +49,14 @@ def machine(written: Path, kept: Path, tray: Path, figures: dict[str, object]) -
         started.wait("kazashi: slot A", 120)
         figures["guest_boot_loader_s"] = round(time.monotonic() - started.started_s, 1)
         started.open_shell(BOOT_LIMIT_S)
-        wait_for(started, "the station takes cards", "systemctl is-active --quiet kazashi-station kazashi-screen", BOOT_LIMIT_S)
+        started.wait_for("the station takes cards", "systemctl is-active --quiet kazashi-station kazashi-screen", BOOT_LIMIT_S)
         figures["guest_takes_cards_s"] = round(time.monotonic() - started.started_s, 1)
         yield started
 
 
 def test_it_runs_and_nothing_failed(machine: Guest, figures: dict[str, object], kept: Path) -> None:
     try:
-        wait_for(machine, "the system runs", "systemctl is-system-running --wait", BOOT_LIMIT_S)
+        machine.wait_for("the system runs", "systemctl is-system-running --wait", BOOT_LIMIT_S)
     finally:
         failed = machine.run("systemctl --failed --no-legend --plain || true")
         (kept / "vehicle/journal.txt").write_text(
@@ -133,7 +99,7 @@ def test_nothing_but_data_and_memory_can_be_written(machine: Guest) -> None:
 
 def test_a_ride_is_paid_shown_said_and_in_the_ledger(machine: Guest, tray: Path, rider: Path, figures: dict[str, object]) -> None:
     machine.press("num_lock")
-    wait_for(machine, "the trip is open", "kazashi ledger show /data/ledger/ledger | grep 'trip open'", 60)
+    machine.wait_for("the trip is open", "kazashi ledger show /data/ledger/ledger | grep 'trip open'", 60)
     for _ in range(3):
         machine.press("kp_add")
         time.sleep(1)
@@ -146,7 +112,7 @@ def test_a_ride_is_paid_shown_said_and_in_the_ledger(machine: Guest, tray: Path,
     figures["guest_tap_to_screen_s"] = round(time.monotonic() - start_s, 2)
     time.sleep(0.5)
     machine.picture("paid")
-    told = wait_for(machine, "the ride is paid", "kazashi ledger show /data/ledger/ledger | grep paid", 60)
+    told = machine.wait_for("the ride is paid", "kazashi ledger show /data/ledger/ledger | grep paid", 60)
     figures["guest_tap_to_ledger_s"] = round(time.monotonic() - start_s, 2)
     (tray / "rider.card").unlink()
     took = re.findall(r"took_ms=([0-9.]+)", machine.run("journalctl -b -u kazashi-station --no-pager -o cat"))
@@ -163,7 +129,7 @@ def test_the_ride_outlives_a_pulled_plug(machine: Guest, written: Path, kept: Pa
         # The first start was not called good in time, or it was: either slot holds the same root.
         again.wait("kazashi: slot [AB]", 120)
         again.open_shell(BOOT_LIMIT_S)
-        wait_for(again, "the station takes cards again", "systemctl is-active --quiet kazashi-station", BOOT_LIMIT_S)
+        again.wait_for("the station takes cards again", "systemctl is-active --quiet kazashi-station", BOOT_LIMIT_S)
         assert "whole: the chain holds" in again.run("kazashi ledger verify /data/ledger/ledger")
         assert again.run("kazashi ledger show /data/ledger/ledger | grep -c paid") == before
 
