@@ -81,7 +81,7 @@ image: ## the appliance (ROLE=validator|kiosk ARCH=amd64|arm64 DEV=1; KEY= CERTI
 	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/python -m images build $(IMAGE) $(if $(DEV),--dev) $(SIGNED)
 
-image-run: ## show it in QEMU: screen in a window, serial line here
+image-run: ## show it in QEMU: screen by VNC on the loopback, serial line here, a reader to lay a card on
 	@tools/set_up image
 	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/python -m images build $(IMAGE) --dev $(SIGNED)

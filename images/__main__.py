@@ -1,10 +1,10 @@
-"""``python -m images build|pins``; the Makefile's ``image…`` goals call it."""
+"""``python -m images build|pins|run``; the Makefile's ``image…`` goals call it."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from images import build
+from images import build, show
 from images.command import ImageFailure
 from images.lock import LockError
 from images.pki import Signing
@@ -15,7 +15,11 @@ def main() -> int:
     """The exit status is 0 when it did what was asked."""
     parser = argparse.ArgumentParser(prog="python -m images", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("build", "build an image"), ("pins", "choose the Debian packages again and write the lock file")):
+    for name, text in (
+        ("build", "build an image"),
+        ("pins", "choose the Debian packages again and write the lock file"),
+        ("run", "show a built image"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--role", choices=ROLES, default=ROLES[0])
         command.add_argument("--arch", choices=ARCHITECTURES, default=ARCHITECTURES[0])
@@ -31,6 +35,8 @@ def main() -> int:
             case "pins":
                 path = build.pin(options.role, options.arch)
                 print(f"{path.relative_to(build.ROOT)}: {path.read_text().splitlines()[0][2:]}")
+            case "run":
+                show.run(build.ROOT, build.Order(options.role, options.arch).folder)
             case _:
                 build.build(build.Order(options.role, options.arch, dev=options.dev, into=options.into, signing=_signing(options)))
     except (ImageFailure, RecipeError, LockError) as failure:

@@ -19,8 +19,8 @@ from images.command import ImageFailure, run
 from images.recipe import Recipe
 from images.verity import Verified
 
-_ALWAYS = "ro panic=5 systemd.volatile=state fsck.mode=auto fsck.repair=yes"
-_FIELD = "quiet loglevel=3 console=tty0 vt.global_cursor_default=0"
+_ALWAYS = "ro panic=5 systemd.volatile=state fsck.mode=auto fsck.repair=yes vt.global_cursor_default=0"
+_FIELD = "quiet loglevel=3 console=tty0"
 _DEV = "console=tty0 console=ttyS0,115200 loglevel=4 systemd.show_status=no kazashi.dev"
 _GRUB_MODULES = (
     *("part_gpt", "fat", "squash4", "gzio", "search", "search_fs_file"),

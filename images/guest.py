@@ -66,6 +66,19 @@ def network(guest_port: int, host_port: int) -> Plug:
     return Plug(("-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile="))
 
 
+def machine(disk: Path, variables: Path, plugs: Sequence[Plug], *, memory_mb: int, cores: int) -> list[str]:
+    """QEMU's command line for a vehicle's board, without what looks into it from outside."""
+    return [
+        # Whatever ends us ends the guest too, or it would hold its disk for ever.
+        *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi"),
+        *("-cpu", "qemu64,+rdrand", "-smp", str(cores), "-m", str(memory_mb), "-nodefaults", "-no-user-config"),
+        *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}", "-drive", f"if=pflash,format=raw,file={variables}"),
+        *("-drive", f"if=virtio,format=raw,file={disk},cache=writeback", "-device", "virtio-rng-pci"),
+        *("-device", "virtio-vga,xres=800,yres=480", "-device", "qemu-xhci,id=usb"),
+        *(word for plug in plugs for word in plug.words),
+    ]
+
+
 class Guest:
     """A running guest, to be used in a ``with``. ``folder`` keeps its serial log, its pictures and its firmware's variables.
 
@@ -117,30 +130,19 @@ class Guest:
                 self._process.wait(10)
 
     def _command(self, variables: Path, place: Path) -> list[str]:
-        words = [
-            # Whatever ends us ends the guest too, or it would hold its disk for ever.
-            *(
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-                "qemu-system-x86_64",
-                "-machine",
-                "q35",
-                "-accel",
-                "tcg,thread=multi",
-                "-cpu",
-                "qemu64,+rdrand",
-                "-smp",
-                str(self._cores),
-            ),
-            *("-m", str(self._memory_mb), "-nodefaults", "-no-user-config", "-display", "none", "-S"),
-            *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}", "-drive", f"if=pflash,format=raw,file={variables}"),
-            *("-drive", f"if=virtio,format=raw,file={self._disk},cache=writeback"),
-            *("-chardev", f"socket,id=serial,path={place / 'serial'},server=on,wait=off,logfile={self.folder / 'serial.log'}"),
-            *("-serial", "chardev:serial", "-qmp", f"unix:{place / 'monitor'},server=on,wait=off"),
-            *("-device", "virtio-rng-pci", "-device", "virtio-vga,xres=800,yres=480", "-device", "qemu-xhci,id=usb"),
-        ]
-        return [*words, *(word for plug in self._plugs for word in plug.words)]
+        serial = f"socket,id=serial,path={place / 'serial'},server=on,wait=off,logfile={self.folder / 'serial.log'}"
+        ours = (
+            "-display",
+            "none",
+            "-S",
+            "-chardev",
+            serial,
+            "-serial",
+            "chardev:serial",
+            "-qmp",
+            f"unix:{place / 'monitor'},server=on,wait=off",
+        )
+        return [*machine(self._disk, variables, self._plugs, memory_mb=self._memory_mb, cores=self._cores), *ours]
 
     def _connected(self, path: Path) -> socket.socket:
         found = socket.socket(socket.AF_UNIX)
