@@ -94,10 +94,13 @@ def _read(sealed: Iterable[tuple[int, bytes]], trusted: Callable[[seal.Sealed], 
 
 
 def _is_possible(entry: Entry) -> bool:
-    """Neither an amount nor a time is one that cannot be; the city set such entries aside."""
-    when, fare = entry.when, entry.fare
-    times = (when.mono_ms, when.utc_ms, entry.place.service_day * _DAY_MS)
-    return max(times) <= _LAST_MS and max(fare.nominal, fare.points, fare.cash) <= _MOST
+    """Neither a number nor a time is one that cannot be, and each text is text; the city set other entries aside."""
+    when, fare, place, versions = entry.when, entry.fare, entry.place, entry.versions
+    times = (when.mono_ms, when.utc_ms, place.service_day * _DAY_MS)
+    amounts = (fare.nominal, fare.points, fare.cash, fare.adults, fare.children, versions.card_key, versions.rider_key, when.clock)
+    texts = [place.operator, place.vehicle, place.route, place.trip, place.boarding, place.alighting]
+    texts += [versions.software, entry.row, entry.reason]
+    return max(times) <= _LAST_MS and max(amounts) <= _MOST and not any("\0" in text for text in texts)
 
 
 # --- what is owed -------------------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from backoffice.book import PostingKind, postings_of
 from backoffice.console_queries import ConsoleBooks
 from backoffice.grants import GrantKind, RiderGrant
 from backoffice.registry import CityBooks
+from backoffice.rows import flaw
 from backoffice.settings import SCHEME, Told
 from backoffice.settle import days_of, movements, settle
 from backoffice.store import Store
@@ -327,12 +328,41 @@ def test_a_batch_that_comes_three_times_counts_once() -> None:
     assert raw.recompute(thrice, "sanko", (2026, 11), RULES, at("2027-02-20T00:00")) == once
 
 
-@pytest.mark.parametrize("day", [0, 2_932_896, 2**60])
-def test_what_the_city_set_aside_because_it_cannot_be_counts_on_neither_road(day: int) -> None:
-    when = When(1, 2**62, at("2026-11-02T10:00"), int(ClockState.NTP))
-    entry = Entry(Kind.FREE, when, Place("sanko", service_day=day), Medium(bytes(8)), Fare(100), device=1, epoch=1, seq=1)
-    sealed = seal.seal(Stamp(), Content.BATCH, batch.pack(Batch(1, 1, 1, genesis(1, 1), (encode(entry),), 0)))
-    assert raw.recompute([(at("2026-11-02T20:00"), sealed)], "sanko", (2026, 11), RULES, at("2027-02-20T00:00")) == raw.Sum(0, 0, 0)
+_FREE = Entry(
+    Kind.FREE, When(1, 5, at("2026-11-02T10:00"), int(ClockState.NTP)), Place("sanko", service_day=20_759), Medium(bytes(8)), Fare(100)
+)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(replace(_FREE, place=Place("sanko", service_day=day)) for day in (376_200, 2**60)),
+        replace(_FREE, when=replace(_FREE.when, mono_ms=2**62)),
+        replace(_FREE, when=replace(_FREE.when, clock=2**31)),
+        *(replace(_FREE, fare=fare) for fare in (Fare(2**31), Fare(100, adults=2**31), Fare(100, children=2**31))),
+        replace(_FREE, versions=replace(_FREE.versions, card_key=2**40)),
+        replace(_FREE, versions=replace(_FREE.versions, rider_key=2**40)),
+        replace(_FREE, place=replace(_FREE.place, vehicle="a\0b")),
+        replace(_FREE, place=replace(_FREE.place, route="a\0b")),
+        replace(_FREE, place=replace(_FREE.place, trip="a\0b")),
+        replace(_FREE, place=replace(_FREE.place, boarding="a\0b")),
+        replace(_FREE, place=replace(_FREE.place, alighting="a\0b")),
+        replace(_FREE, versions=replace(_FREE.versions, software="\0")),
+        replace(_FREE, row="\0"),
+        replace(_FREE, reason="\0"),
+    ],
+)
+def test_what_the_city_set_aside_because_it_cannot_be_counts_on_neither_road(entry: Entry) -> None:
+    assert flaw(entry)
+    assert not flaw(_FREE)
+
+    def come_to(entry: Entry) -> raw.Sum:
+        payload = batch.pack(Batch(1, 1, 1, genesis(1, 1), (encode(replace(entry, device=1, epoch=1, seq=1)),), 0))
+        sent = [(at("2026-11-02T20:00"), seal.seal(Stamp(), Content.BATCH, payload))]
+        return raw.recompute(sent, "sanko", (2026, 11), RULES, at("2027-02-20T00:00"))
+
+    assert come_to(_FREE) == raw.Sum(1, 0, 100)
+    assert come_to(entry) == raw.Sum(0, 0, 0)
 
 
 def test_who_wants_to_check_the_seals_again_is_asked_for_each() -> None:
