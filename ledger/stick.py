@@ -8,10 +8,11 @@ what they are.
 from collections.abc import Iterator
 
 from ledger.carrier import Keyring, Reading, batch_of, known_before
-from ledger.courier import oldest
+from ledger.courier import Known, oldest
 from ledger.entry import Kind
 from ledger.errors import BatchTooLarge
 from ledger.notes import Loss, encode_loss
+from ledger.receipt import Receipt
 from ledger.seal import Content, Signer, seal
 
 BATCH, LOSS = ".batch", ".loss"
@@ -36,6 +37,16 @@ def batches(ledger: Reading, keyring: Keyring, now_ms: int, wished: int = 200) -
 def waits(ledger: Reading) -> bool:
     """Whether the city has not signed for all of it, as far as this ledger knows. Raises ``LedgerError``."""
     return oldest(known_before(ledger), ledger.head().seq, 1) is not None
+
+
+def done(ledger: Reading, receipt: Receipt) -> bool:
+    """Whether nothing of a ledger that was set aside is to be sent any more: the city has it all, or what it has is another. Raises
+    ``LedgerError`` for a broken one.
+    """
+    if (ledger.device, ledger.epoch) != (receipt.device, receipt.epoch):
+        return False
+    fits = ledger.hash_at(receipt.next_seq - 1) == receipt.head
+    return not fits or oldest(Known(receipt.next_seq, receipt.head, receipt.holes), ledger.head().seq, 1) is None
 
 
 def settle(ledger: Reading, keyring: Keyring) -> None:

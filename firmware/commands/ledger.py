@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TextIO, cast
@@ -24,6 +25,7 @@ from ledger.beside import replace_file
 from ledger.chain import Check, Finding
 from ledger.entry import Entry, Kind
 from ledger.errors import LedgerError
+from ledger.receipt import Receipt
 from ledger.receipts import MAX_SEALED
 from ledger.telling import FIELDS, line, record, totals
 
@@ -162,18 +164,19 @@ def _stick(options: argparse.Namespace) -> int:
         raise Failure(f"{folder}: is no folder; name one on the stick")
     try:
         taken = _take_receipts(folder, config)
+        _finish(taken, config)
         written = _write_letters(folder, config)
     except VaultLost as error:
         raise Failure(f"{error}; nothing more can be signed, plug the token in and run this again") from error
     except OSError as error:
         raise Failure(f"{error.filename or folder}: cannot be used ({error.strerror}); check the stick") from error
-    print(f"{folder}: {taken} receipts taken from it, {written} files written to it")
+    print(f"{folder}: {len(taken)} receipts taken from it, {written} files written to it")
     return 0
 
 
-def _take_receipts(folder: Path, config: Config) -> int:
+def _take_receipts(folder: Path, config: Config) -> list[Receipt]:
     """Receipts go to the station, as the courier lays them; what they were for is taken off the stick, and the rest stays on it."""
-    letterbox, taken = compose.open_letterbox(config), 0
+    letterbox, taken = compose.open_letterbox(config), list[Receipt]()
     for file in sorted(folder.glob("*.receipt")):
         with file.open("rb") as stream:
             sealed = stream.read(MAX_SEALED + 1)
@@ -189,8 +192,19 @@ def _take_receipts(folder: Path, config: Config) -> int:
             letterbox.told(f"{receipt.epoch}.loss")
         file.with_name(file.name.removesuffix(".receipt")).unlink(missing_ok=True)
         file.unlink()
-        taken += 1
+        taken.append(receipt)
     return taken
+
+
+def _finish(receipts: Sequence[Receipt], config: Config) -> None:
+    """Ledgers that were set aside and of which nothing is left to send are not looked at again, by stick or by wire."""
+    letterbox, done = compose.open_letterbox(config), list[int]()
+    for path in compose.ledgers_beside(config.ledger)[:-1]:
+        with contextlib.suppress(LedgerError), compose.open_ledger_to_send(path) as ledger:
+            done += [receipt.epoch for receipt in receipts if stick.done(ledger, receipt)]
+    memory = letterbox.memory()
+    if news := set(done).difference(memory.done):
+        letterbox.remember(replace(memory, done=(*memory.done, *sorted(news))))
 
 
 def _write_letters(folder: Path, config: Config) -> int:

@@ -235,6 +235,28 @@ def test_a_set_aside_ledger_that_cannot_be_read_keeps_no_other_off_the_stick(
     assert "bus.ledger.epoch-9" in capsys.readouterr().err
 
 
+def test_by_stick_alone_a_set_aside_ledger_comes_to_its_end(bus: Path, tmp_path: Path) -> None:
+    city = City([VaultFile.open(bus.with_name("bus.keys")).device_public_key()])
+    bus.with_name("bus.ledger.memory").unlink()
+    with compose.open_ledger(bus.with_name("bus.ledger"), DEVICE):
+        pass  # the 250 entries are in the ledger that was set aside now
+    folder = tmp_path / "stick"
+    folder.mkdir()
+
+    def drive() -> list[str]:
+        assert main(["ledger", "stick", str(folder), "--config", str(bus)]) == 0
+        return sorted(path.name for path in folder.glob(f"12-{EPOCH}-*.batch"))
+
+    first, second = drive()
+    (folder / f"{second}.receipt").write_bytes(city.answer(Content.BATCH, (folder / second).read_bytes(), 9))
+    assert drive() == [first, second]  # the city has a hole there: both go once more
+    (folder / f"{first}.receipt").write_bytes(city.answer(Content.BATCH, (folder / first).read_bytes(), 9))
+    assert drive() == [second]  # as it was written before; it is not written again
+    (folder / second).unlink()
+    assert drive() == []
+    assert compose.open_letterbox(load([bus])).memory().done == (EPOCH,)
+
+
 def test_by_stick_too_the_old_key_stays_while_a_set_aside_ledger_needs_it(bus: Path, tmp_path: Path) -> None:
     old = VaultFile.open(bus.with_name("bus.keys"))
     bus.with_name("bus.ledger.memory").unlink()
