@@ -15,14 +15,12 @@ from sqlalchemy import Connection, and_, case, func, insert, or_, select
 
 from backoffice import schema
 from backoffice.access import Alarmed, Aside, Envelope, Given, Kept, Listed, Moved, Touch
-from backoffice.book import purse
+from backoffice.book import THE_CITY, purse
 from ledger import batch as batches
 from ledger import package, seal
 from ledger.entry import Entry, Kind
-from ledger.package import PackageKind
+from ledger.package import PERSONAL
 
-PERSONAL = (PackageKind.DENY_LIST, PackageKind.ENTITLEMENTS, PackageKind.GRANTS)
-THE_CITY = 0
 _RIDER_KEY = "rider key "
 
 _Key = tuple[int, int, int]

@@ -29,6 +29,9 @@ from ledger.entry import Entry, Fare, Flags, Kind, Outcome
 TURN = 10
 """How far the legs of one turn lie from those of the next."""
 
+THE_CITY = 0
+"""The device under which grants are filed; no terminal has this number."""
+
 GRANTS = "city:grants"
 """Where points come from."""
 

@@ -18,25 +18,20 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, literal, or_, select, true
 from sqlalchemy.exc import IntegrityError
 
-from backoffice import rows, schema
+from backoffice import schema
 from backoffice.bill import BESIDE_COINS, Bill, Closed, Month, Movement, Remarks, Status, Terms, bill
-from backoffice.book import TURN, PostingKind, granted, turn_of
-from backoffice.clock_repair import Stamp
+from backoffice.book import THE_CITY, TURN, PostingKind, granted, turn_of
 from backoffice.grants import GrantKind, RiderGrant, due
+from backoffice.histories import history, stamps
 from backoffice.settle import Alarm, Booking, Dated, accounts_of, dated_by, settle
-from backoffice.witness import Arrived, Judgement, Key, Verdict
+from backoffice.witness import Judgement, Key, Verdict
 from fares.dates import first_day
 from fares.scheme import Scheme
-from ledger.entry import Entry, Kind, When
+from ledger.entry import Entry, Kind
 
 QUARTER_MS = 900_000
 """Bills look no closer at when something became known."""
 
-THE_CITY = 0
-"""The device under which grants are filed; no terminal has this number."""
-
-_ENTRY = [schema.entry.c[name] for name in rows.ENTRY]
-_RECEIVED = rows.ENTRY.index("received_ms")
 _UNSURE = (int(Kind.UNKNOWN), int(Kind.RESOLVED))
 
 
@@ -101,14 +96,6 @@ def book(store: Store, found: Unsettled) -> Added:
 
 def _cannot_be_told(judgement: Judgement) -> bool:
     return judgement.verdict in {Verdict.UNTOLD, Verdict.CONTRADICTED} and not judgement.paid_since_ms
-
-
-def history(connection: Connection, rider: bytes, until_ms: int | None = None) -> list[Arrived]:
-    """All entries of one rider, from all vehicles (``until_ms``: that had come by then)."""
-    asked = select(*_ENTRY).where(schema.entry.c.rider == rider)
-    if until_ms is not None:
-        asked = asked.where(schema.entry.c.received_ms <= until_ms)
-    return [Arrived(rows.entry_of(row), row[_RECEIVED]) for row in connection.execute(asked)]
 
 
 def _missing_bookings(connection: Connection, bookings: Sequence[Booking]) -> list[Booking]:
@@ -291,7 +278,7 @@ class _Undated:
         self._legs = {(row.device, row.epoch, row.seq, row.leg) for row in self._postings}
         self.days: dict[Key, Dated] = {}
         for device, epoch in sorted({(row.device, row.epoch) for row in self._postings}):
-            found = dated_by(_stamps(connection, device, epoch), day_of)
+            found = dated_by(stamps(connection, device, epoch), day_of)
             self.days |= {Key(device, epoch, seq): dated for seq, dated in found.items()}
 
     def movements(self, operator: str) -> Iterator[Movement]:
@@ -314,13 +301,6 @@ class _Undated:
         for row in self._postings:
             if row.credit in own or row.debit in own:
                 yield row, self.days[Key(row.device, row.epoch, row.seq)]
-
-
-def _stamps(connection: Connection, device: int, epoch: int) -> list[Stamp]:
-    entry = schema.entry
-    columns = (entry.c.seq, entry.c.boot, entry.c.mono_ms, entry.c.utc_ms, entry.c.clock, entry.c.service_day, entry.c.received_ms)
-    found = connection.execute(select(*columns).where(entry.c.device == device, entry.c.epoch == epoch))
-    return [Stamp(seq, When(boot, mono_ms, utc_ms, clock), day, came) for seq, boot, mono_ms, utc_ms, clock, day, came in found]
 
 
 def _remarks(connection: Connection, told: Bill, undated: _Undated, cut_ms: int) -> Remarks:

@@ -25,8 +25,9 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, exists, func, insert, or_, select, text, update
 
-from backoffice import rows, schema
-from backoffice.clock_repair import Stamp
+from backoffice import schema
+from backoffice.book import THE_CITY
+from backoffice.histories import history, stamps
 from backoffice.letting_go import (
     Cut,
     Number,
@@ -41,24 +42,16 @@ from backoffice.letting_go import (
     runs_of,
 )
 from backoffice.settle import Trouble, dated_by
-from backoffice.witness import Arrived, Key
-from ledger.entry import Kind, When
-from ledger.package import PackageKind
+from backoffice.witness import Key
+from ledger.entry import Kind
+from ledger.package import PERSONAL
 
 STEP = 1000
 """Numbers in one transaction."""
 
-THE_CITY = 0
-"""The device under which grants are filed (``backoffice.queries``)."""
-
 PURSES = "riders:points"
 """The account in ``carried`` that stands for all purses."""
 
-PERSONAL = (PackageKind.DENY_LIST, PackageKind.ENTITLEMENTS, PackageKind.GRANTS)
-"""Packages that name riders."""
-
-_ENTRY = [schema.entry.c[name] for name in rows.ENTRY]
-_RECEIVED = rows.ENTRY.index("received_ms")
 _UNSURE = (int(Kind.UNKNOWN), int(Kind.RESOLVED))
 _CITYS_OWN = 10  # the first leg that the city books by itself (``backoffice.book.TURN``)
 _DERIVED = tuple(trouble.value for trouble in Trouble)
@@ -178,7 +171,7 @@ class Retention:
         return frozenset(
             Key(device, epoch, seq)
             for device, epoch in _undated_ledgers(connection)
-            for seq, dated in dated_by(_stamps(connection, device, epoch), self._day_of).items()
+            for seq, dated in dated_by(stamps(connection, device, epoch), self._day_of).items()
             if found_late(dated, self._cut)
         )
 
@@ -196,14 +189,14 @@ class Retention:
     def _rider_is_needed(self, connection: Connection, rider: bytes, plan: Plan) -> bool:
         numbers = _numbers(connection, schema.entry.c.rider == rider)
         going = {number.key for number in numbers if plan.lets_go(number)}
-        return bool(going) and rests_on(_history(connection, rider), going, self._cut)
+        return bool(going) and rests_on(history(connection, rider), going, self._cut)
 
     def _ledger_is_needed(self, connection: Connection, ledger: tuple[int, int], plan: Plan) -> bool:
         device, epoch = ledger
         numbers = _numbers(connection, _of(schema.entry, device, epoch))
         going = {number.key.seq for number in numbers if plan.lets_go(number)}
         booked = {number.key.seq for number in numbers if not number.service_day and number.last_ms}
-        return bool(going) and days_rest_on(_stamps(connection, device, epoch), going, booked, self._day_of)
+        return bool(going) and days_rest_on(stamps(connection, device, epoch), going, booked, self._day_of)
 
     def _counted(self, connection: Connection, plan: Plan) -> Plan:
         counts: Counter[Sort] = Counter()
@@ -533,18 +526,6 @@ def _numbers(connection: Connection, where: ColumnElement[bool], limit: int | No
     columns = (entry.c.device, entry.c.epoch, entry.c.seq, entry.c.service_day, entry.c.received_ms, last, entry.c.rider, entry.c.rider_key)
     found = connection.execute(select(*columns).where(where).order_by(entry.c.device, entry.c.epoch, entry.c.seq).limit(limit))
     return [Number(Key(*row[:3]), row[3], row[4], row[5] or 0, row[6], row[7]) for row in found]
-
-
-def _history(connection: Connection, rider: bytes) -> list[Arrived]:
-    asked = select(*_ENTRY).where(schema.entry.c.rider == rider)
-    return [Arrived(rows.entry_of(row), row[_RECEIVED]) for row in connection.execute(asked)]
-
-
-def _stamps(connection: Connection, device: int, epoch: int) -> list[Stamp]:
-    entry = schema.entry
-    columns = (entry.c.seq, entry.c.boot, entry.c.mono_ms, entry.c.utc_ms, entry.c.clock, entry.c.service_day, entry.c.received_ms)
-    found = connection.execute(select(*columns).where(_of(entry, device, epoch)))
-    return [Stamp(seq, When(boot, mono_ms, utc_ms, clock), day, came) for seq, boot, mono_ms, utc_ms, clock, day, came in found]
 
 
 def _unsure_riders(connection: Connection) -> set[bytes]:

@@ -48,6 +48,10 @@ class PackageKind(StrEnum):
     WORDS = "words"
 
 
+PERSONAL = (PackageKind.DENY_LIST, PackageKind.ENTITLEMENTS, PackageKind.GRANTS)
+"""Packages that name riders."""
+
+
 @dataclass(frozen=True, slots=True)
 class Package:
     """One file and what is said of it.

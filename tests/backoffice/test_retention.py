@@ -21,6 +21,7 @@ from backoffice import letting_go, queries, raw, schema
 from backoffice.bill import Bill, Month, Terms
 from backoffice.billing import CannotBill
 from backoffice.billing import basis as stands_on
+from backoffice.book import THE_CITY
 from backoffice.clock_repair import Stamp
 from backoffice.console import views, words
 from backoffice.console.parts import Level
@@ -688,7 +689,7 @@ def test_grants_of_closed_years_go_with_their_postings(full: Store) -> None:
     retain(full)
     with full.reading() as connection:
         assert [grant.fiscal_year for grant in queries.granted_to(connection, bytes(8))] == [2020]
-        left = connection.execute(sa.select(schema.posting.c.epoch).where(schema.posting.c.device == queries.THE_CITY)).all()
+        left = connection.execute(sa.select(schema.posting.c.epoch).where(schema.posting.c.device == THE_CITY)).all()
     assert [row.epoch for row in left] == [2020]
 
 

@@ -36,6 +36,7 @@ import sqlalchemy as sa
 from backoffice import keys, queries, raw
 from backoffice.bill import Month, Terms
 from backoffice.city import Application, City, Pace
+from backoffice.histories import history
 from backoffice.registry import CityBooks
 from backoffice.settle import Trouble
 from backoffice.store import Store
@@ -170,8 +171,8 @@ def compare_one(store: Store, card: CardStory) -> Sums:
     steps = list(pairwise(card.registers))
     claims = booked_for(store, card.rider)
     with store.reading() as connection:
-        history = queries.history(connection, card.rider)
-    named = untold(judge(history))
+        told = history(connection, card.rider)
+    named = untold(judge(told))
     for judgement in named:
         assert judgement.why in REASONS
         assert judgement.entry.medium is not None
@@ -188,7 +189,7 @@ def compare_one(store: Store, card: CardStory) -> Sums:
             assert names_it(names, step), f"{taken(step)} points left a card and neither an entry nor an unknown says so"
             unknown += taken(step)
     assert claims == [], "booked, and never taken"
-    own = account(card.rider, history)
+    own = account(card.rider, told)
     assert own.whole
     assert own.booked == booked
     assert own.unnamed == ()
