@@ -1,6 +1,7 @@
 """What the city has of one rider, or of one ledger, in the words of the rules that judge it.
 
-It asks a connection that it is given (SQLAlchemy) and opens none, so whoever reads the books may use it."""
+It asks a connection that it is given (SQLAlchemy) and opens none, so whoever reads the books may use it.
+"""
 
 from sqlalchemy import Connection, select
 
