@@ -43,6 +43,7 @@ def make(recipe: Recipe, apt: Apt, pins: Sequence[Pinned], into: Path, scratch: 
                 f"--dpkgopt=path-include=/{_LICENCES}",
                 '--aptopt=APT::Install-Recommends "false"',
                 '--aptopt=APT::Sandbox::User "root"',
+                '--customize-hook=rm "$1/etc/apt/sources.list"',  # it names the scratch folder, and no unit fetches packages
                 f"--include={','.join(recipe.packages)}",
                 recipe.suite,
                 into,

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from images import rootfs, vehicle, verity
-from images.build import ROOT, Order, build, read_recipe
+from images import base, lock, rootfs, vehicle, verity, wheels
+from images.build import ROOT, Order, apt_for, build, read_recipe
 from images.command import ImageFailure, run
+from images.steps import digest_of
 
 MAY_BE_SETUID: set[str] = set()
 LARGEST_MB = {"validator": 150, "kiosk": 190}
@@ -49,6 +50,20 @@ def test_the_same_inputs_give_the_same_root_hash(image: Path, place: Path, figur
         assert (again / name).stat().st_size == (image / name).stat().st_size, name
         subprocess.run(["cmp", again / name, image / name], check=True)
     shutil.rmtree(again)
+
+
+def test_debians_part_and_the_wheels_are_the_same_when_they_are_made_again(image: Path, place: Path, figures: dict[str, object]) -> None:
+    role, architecture = str(manifest(image)["role"]), str(manifest(image)["architecture"])
+    recipe, parts = read_recipe(role), image.parent / f"parts-{image.name}"
+    pins = lock.read((ROOT / f"images/locks/{image.name}.txt").read_text(), image.name)
+    start_s = time.monotonic()
+    base.make(recipe, apt_for(recipe.suite, architecture), pins, place / "base.tar", place)
+    wheels.make(ROOT, architecture, place / "wheels")
+    figures["debian_and_wheels_again_s"] = round(time.monotonic() - start_s, 1)
+    subprocess.run(["cmp", place / "base.tar", parts / "base.tar"], check=True)
+    assert digest_of(place / "wheels") == digest_of(parts / "wheels")
+    (place / "base.tar").unlink()
+    shutil.rmtree(place / "wheels")
 
 
 def test_a_second_build_is_quick(image: Path, figures: dict[str, object]) -> None:
