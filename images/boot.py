@@ -22,7 +22,7 @@ from images.verity import Verified
 _ALWAYS = "ro panic=5 systemd.volatile=state fsck.mode=auto fsck.repair=yes vt.global_cursor_default=0"
 _FIELD = "quiet loglevel=3 console=tty0"
 _DEV = "console=tty0 console=ttyS0,115200 loglevel=4 systemd.show_status=no kazashi.dev"
-_GRUB_MODULES = (
+GRUB_MODULES = (
     *("part_gpt", "fat", "squash4", "gzio", "search", "search_fs_file"),
     *("normal", "configfile", "loadenv", "test", "regexp", "echo", "minicmd", "reboot"),
     *("linux", "efi_gop", "serial", "terminal"),
@@ -31,11 +31,17 @@ _TOOLS = ("sh", "mount", "umount", "cat", "sleep", "reboot", "insmod", "grep", "
 
 
 def initrd(recipe: Recipe, tree: Path, taken: Path, into: Path, *, source: Path, epoch: int, scratch: Path) -> None:
-    """Write the initrd: busybox, veritysetup with its libraries out of the root ``tree``, and the early kernel modules."""
+    """Write the initrd: busybox, veritysetup with its libraries out of the root ``tree``, and the early kernel modules.
+
+    busybox is that of ``taken``, which needs no libraries; else the root's.
+    """
     folder = scratch / "initrd"
     for name in ("bin", "dev", "proc", "sys", "run", "system", "modules"):
         (folder / name).mkdir(parents=True)
-    shutil.copy2(next(taken.glob("busybox-static/bin/busybox")), folder / "bin/busybox")
+    if static := next(taken.glob("busybox-static/bin/busybox"), None):
+        shutil.copy2(static, folder / "bin/busybox")
+    else:
+        _programs(tree, folder, "usr/bin/busybox")
     for name in _TOOLS:
         (folder / "bin" / name).symlink_to("busybox")
     _programs(tree, folder, "usr/sbin/veritysetup")
@@ -52,7 +58,7 @@ def _programs(tree: Path, folder: Path, program: str) -> None:
     while waiting:
         told = run(("readelf", "--dynamic", "--program-headers", waiting.pop()))
         for name in re.findall(r"\(NEEDED\).*\[(.+)\]", told):
-            found = next(iter(sorted((tree / "usr/lib").glob(f"*-linux-gnu*/{name}"))), None)
+            found = next(iter(sorted([*(tree / "usr/lib").glob(f"*-linux-gnu*/{name}"), *(tree / "usr/lib").glob(name)])), None)
             if found is None:
                 raise ImageFailure(f"{program} needs {name}, which is not in the root; add its package to the recipe")
             into = folder / "lib" / name
@@ -98,11 +104,11 @@ def _header(name: str, number: int, mode: int, epoch: int, size: int) -> bytes:
     return head + bytes(-len(head) % 4)
 
 
-def slot(taken: Path, initrd_file: Path, verified: Verified, into: Path, *, epoch: int, scratch: Path, dev: bool) -> None:
-    """Write the boot slot."""
+def slot(vmlinuz: Path, initrd_file: Path, verified: Verified, into: Path, *, epoch: int, scratch: Path, dev: bool) -> None:
+    """Write the boot slot, from a kernel and an initrd."""
     folder = scratch / "slot"
     folder.mkdir(parents=True)
-    shutil.copyfile(next(taken.glob("linux-image-*/boot/vmlinuz-*")), folder / "vmlinuz")
+    shutil.copyfile(vmlinuz, folder / "vmlinuz")
     shutil.copyfile(initrd_file, folder / "initrd")
     (folder / "slot.cfg").write_text(f'set arguments="{arguments(verified, dev=dev)}"\n')
     into.unlink(missing_ok=True)
@@ -119,23 +125,27 @@ def arguments(verified: Verified, *, dev: bool) -> str:
 
 def loader(taken: Path, source: Path, scratch: Path, *, dev: bool) -> Iterator[tuple[str, Path]]:
     """The ESP's files: name there, and file here. Only amd64 has a loader of ours."""
-    early = scratch / "early.cfg"
-    # Read by GRUB's rescue parser, which knows no `if`: find our partition and hand over.
-    early.write_text("search --file --set=root /grub/kazashi.cfg\nset prefix=($root)/grub\nnormal ($root)/grub/kazashi.cfg\n")
+    # Read by GRUB's rescue parser, which knows neither `if` nor a comment: find our partition and hand over.
+    early = source / "images/boot/early.cfg"
     efi = scratch / "grub.efi"
     modules = next(taken.glob("grub-efi-amd64-bin/usr/lib/grub/x86_64-efi"))
     run(
         (
             *("grub-mkimage", "--format=x86_64-efi", f"--directory={modules}", "--prefix=/grub", f"--config={early}", f"--output={efi}"),
-            *_GRUB_MODULES,
+            *GRUB_MODULES,
         )
     )
+    yield "EFI/BOOT/BOOTX64.EFI", efi
+    yield from choice(source, scratch, dev=dev)
+
+
+def choice(source: Path, scratch: Path, *, dev: bool) -> Iterator[tuple[str, Path]]:
+    """The ESP's files that choose a slot, whatever loader reads them: its logic, and the note of what was tried."""
     config = scratch / "kazashi.cfg"
     serial = "serial --unit=0 --speed=115200\nterminal_output console serial\n" if dev else ""
     config.write_text(serial + (source / "images/boot/grub.cfg").read_text(encoding="utf-8"))
     environment = scratch / "grubenv"
     run(("grub-editenv", environment, "create"))
     run(("grub-editenv", environment, "set", "ORDER=A B", "A_OK=1", "B_OK=1", "A_TRY=0", "B_TRY=0"))
-    yield "EFI/BOOT/BOOTX64.EFI", efi
     yield "grub/kazashi.cfg", config
     yield "grub/grubenv", environment

@@ -222,7 +222,7 @@ class _Build:
     def _make_boot(self) -> str:
         folder = self._order.folder
         boot.slot(
-            self._shared / "taken",
+            next((self._shared / "taken").glob("linux-image-*/boot/vmlinuz-*")),
             folder / "initrd",
             self._verified(),
             folder / "boot.img",

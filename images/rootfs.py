@@ -18,12 +18,12 @@ from images.command import ImageFailure, run
 from images.recipe import Recipe, alternatives
 
 OURS = ("drivers", "ledger", "fares", "validator", "kiosk_ui", "firmware")
+SHARED = ("examples/keypad.toml", "examples/town/operator.toml", "LICENSE", "NOTICE")
+"""Files that lie in ``SHARE``."""
+OVERLAYS = ("images/root", "systemd")
+"""Folders in the layout of the root, laid over it in this order."""
 LIBRARY = "usr/lib/kazashi"
 SHARE = "usr/share/kazashi"
-_LAUNCHER = f"""\
-#!/usr/bin/python3 -Ps
-import sys; sys.path.insert(0, "/{LIBRARY}"); from firmware.cli import main; sys.exit(main())
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ def make(recipe: Recipe, architecture: str, parts: Parts, manifest: dict[str, ob
     for package in recipe.left_out:
         _leave_out(tree, package)
     _take(tree, recipe, architecture, parts.taken)
-    _modules(tree, recipe.modules)
+    keep_modules(tree, recipe.modules)
     _ours(tree, parts)
-    _identity(tree, recipe, manifest)
+    identity(tree, recipe, manifest)
     run(("systemd-sysusers", f"--root={tree}"))
     run(("systemctl", f"--root={tree}", "preset-all", "--preset-mode=full"))
     _start_with(tree, recipe.target)
     for pattern in recipe.without:
-        _without(tree, pattern)
+        without(tree, pattern)
     for name, text in licences.items():
-        _write(tree / SHARE / "licences" / name, text)
-    _empty_files(tree)
-    _no_setuid(tree)
+        write(tree / SHARE / "licences" / name, text)
+    empty_files(tree)
+    no_setuid(tree)
     _compile(tree)
 
 
@@ -123,7 +123,8 @@ def kernel_version(tree: Path) -> str:
     return found
 
 
-def _modules(tree: Path, prefixes: Sequence[str]) -> None:
+def keep_modules(tree: Path, prefixes: Sequence[str]) -> None:
+    """Remove every kernel module but those below ``prefixes`` and what they need."""
     version = kernel_version(tree)
     folder = tree / "usr/lib/modules" / version
     run(("depmod", "--basedir", tree / "usr", version))
@@ -151,28 +152,30 @@ def _ours(tree: Path, parts: Parts) -> None:
     shutil.copytree(parts.clips, tree / SHARE / "clips")
     (library / "build").mkdir()
     (library / "build/clips").symlink_to(f"/{SHARE}/clips")
-    for name in ("keypad.toml", "town/operator.toml"):
-        _write(tree / SHARE / Path(name).name, (parts.source / "examples" / name).read_text(encoding="utf-8"))
-    for name in ("LICENSE", "NOTICE"):
-        _write(tree / SHARE / name, (parts.source / name).read_text(encoding="utf-8"))
-    for overlay in (parts.source / "images/root", parts.source / "systemd"):
-        if overlay.is_dir():
-            shutil.copytree(overlay, tree, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    _write(tree / "etc/rauc/keyring.pem", parts.keyring.read_text())
-    _write(tree / "usr/bin/kazashi", _LAUNCHER, mode=0o755)
-    for path in (library, tree / SHARE):
+    for name in SHARED:
+        write(tree / SHARE / Path(name).name, (parts.source / name).read_text(encoding="utf-8"))
+    for overlay in OVERLAYS:
+        shutil.copytree(parts.source / overlay, tree, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    write(tree / "etc/rauc/keyring.pem", parts.keyring.read_text())
+    plain_modes(tree)
+
+
+def plain_modes(tree: Path) -> None:
+    """Our library and what lies beside it: readable by all, executable by nobody."""
+    for path in (tree / LIBRARY, tree / SHARE):
         for each in (path, *path.rglob("*")):
             if not each.is_symlink():
                 each.chmod(0o755 if each.is_dir() else 0o644)
 
 
-def _identity(tree: Path, recipe: Recipe, manifest: dict[str, object]) -> None:
-    _write(tree / SHARE / "image.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+def identity(tree: Path, recipe: Recipe, manifest: dict[str, object]) -> None:
+    """What this image says of itself, and the places that a partition is mounted on."""
+    write(tree / SHARE / "image.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     release = tree / "usr/lib/os-release"
     release.write_text(
         f'{release.read_text().rstrip()}\nIMAGE_ID=kazashi-{recipe.role}\nIMAGE_VERSION="{manifest["version"]}"\nVARIANT_ID={recipe.role}\n'
     )
-    _write(tree / "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+    write(tree / "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     for name in ("data", "efi"):
         (tree / name).mkdir(exist_ok=True)
 
@@ -184,7 +187,8 @@ def _start_with(tree: Path, target: str) -> None:
     link.symlink_to(f"/usr/lib/systemd/system/{target if there else 'multi-user.target'}")
 
 
-def _without(tree: Path, pattern: str) -> None:
+def without(tree: Path, pattern: str) -> None:
+    """Remove what fits ``pattern``, a shell's with braces, from the root."""
     for each in alternatives(pattern):
         for path in tree.glob(each):
             if path.is_dir() and not path.is_symlink():
@@ -193,15 +197,16 @@ def _without(tree: Path, pattern: str) -> None:
                 path.unlink()
 
 
-def _empty_files(tree: Path) -> None:
+def empty_files(tree: Path) -> None:
     """What must be there and says nothing: systemd then makes a machine's number for this start only."""
-    _write(tree / "etc/machine-id", "", mode=0o444)
-    _write(tree / "etc/hostname", "kazashi\n")
+    write(tree / "etc/machine-id", "", mode=0o444)
+    write(tree / "etc/hostname", "kazashi\n")
     (tree / "etc/resolv.conf").unlink(missing_ok=True)
     (tree / "etc/resolv.conf").symlink_to("/run/systemd/resolve/stub-resolv.conf")
 
 
-def _no_setuid(tree: Path) -> None:
+def no_setuid(tree: Path) -> None:
+    """Take from every file the right to run as another user."""
     for path in tree.rglob("*"):
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
@@ -209,18 +214,23 @@ def _no_setuid(tree: Path) -> None:
 
 
 def _compile(tree: Path) -> None:
-    folders: list[Path] = [tree / "usr/lib/python3.11", tree / "usr/lib/python3", tree / LIBRARY]
-    for folder in folders:
-        for cache in [*folder.rglob("__pycache__")]:
-            shutil.rmtree(cache)
     python = Path("/usr/bin/python3.11")
     if not python.exists():
         raise ImageFailure("there is no /usr/bin/python3.11 here, which compiles for the image's; install python3 of Debian 12")
+    compiled(tree, python, tree / "usr/lib/python3.11", tree / "usr/lib/python3", tree / LIBRARY)
+
+
+def compiled(tree: Path, python: Path, *folders: Path) -> None:
+    """Compile what is in ``folders`` of ``tree`` for good, with a Python of the image's version."""
+    for folder in folders:
+        for cache in [*folder.rglob("__pycache__")]:
+            shutil.rmtree(cache)
     compiling = (python, "-I", "-m", "compileall", "-q", "-f", "-j", "1", "--invalidation-mode", "unchecked-hash")
     run((*compiling, "-s", tree, "-p", "/", *(folder for folder in folders if folder.exists())))
 
 
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+def write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(mode)
