@@ -45,9 +45,10 @@ if TYPE_CHECKING:
     from drivers.qualify import Bench, Hand
     from drivers.readers.pn532 import Pn532
     from drivers.signer import Algorithm
+    from drivers.vault_file import KeySet
     from fares.scheme import Scheme
     from fares.table import FareTable, Trip
-    from firmware.config import CitySettings, Config, Rules, Unenrolled
+    from firmware.config import CitySettings, Config, DeviceKeySettings, Rules, Unenrolled
     from firmware.desk import Desk, DeskVault
     from firmware.enrolment import Enrolled
     from firmware.health import Equipment as Health
@@ -863,19 +864,19 @@ def _parts_of(presenter: "Presenter") -> dict[str, int]:
     return {"screen": WORKS if presenter.answering else BROKEN} if isinstance(presenter, ScreenLink) else {}
 
 
-def open_keyring(config: "Config") -> "Keyring":
+def open_keyring(config: "Config | Unenrolled") -> "Keyring":
     """The vehicle's device key; raises ``Failure`` when the vault cannot be used."""
     if isinstance(config.keys, TokenAddress):
         from firmware.keyring import OneKey
 
-        return OneKey(_vault_signer(config.keys))
-    return _open_key_file(config.keys, config.city.enrolled_key)
+        return OneKey(_vault_signer(config.keys, config.device_key))
+    return _open_key_file(config.keys, config.city.enrolled_key, config.device_key)
 
 
-def _open_key_file(keys: FileAddress, enrolled: bytes) -> "VaultKeyring":
+def _open_key_file(keys: FileAddress, enrolled: bytes, wish: "DeviceKeySettings") -> "VaultKeyring":
     from firmware.keyring import VaultKeyring, settle
 
-    keyring = VaultKeyring(keys.path, lambda path: _vault_signer(FileAddress(path)))
+    keyring = VaultKeyring(keys.path, lambda path: _vault_signer(FileAddress(path), wish))
     try:
         settle(keys.path, enrolled, keyring.open)
         keyring.signer()
@@ -884,15 +885,56 @@ def _open_key_file(keys: FileAddress, enrolled: bytes) -> "VaultKeyring":
     return keyring
 
 
-def _vault_signer(keys: VaultAddress) -> "Signer":
+def _vault_signer(keys: VaultAddress, wish: "DeviceKeySettings") -> "Signer":
+    from drivers.signing_tpm import TpmKey, read_wrapped
     from drivers.vault_file import VaultFile, VaultFileRefused, read_signing_keys
     from ledger.seal import VaultSigner
 
     try:
+        if isinstance(keys, FileAddress) and (wrapped := read_wrapped(keys.path)) is not None:
+            if wish.tpm is None:
+                raise Failure(
+                    f'keys.tpm: is missing, and the device key in {keys.path} is a TPM\'s; write tpm = "/dev/tpmrm0" under [keys]'
+                )
+            return TpmKey(wish.tpm, wrapped)
         vault = VaultFile(read_signing_keys(keys.path)) if isinstance(keys, FileAddress) else open_vault(keys)
     except VaultFileRefused as refused:
         raise Failure(str(refused)) from refused
     return VaultSigner(vault, vault.device_public_key(), vault.device_algorithm)
+
+
+def where_the_key_is(keyring: "Keyring") -> str:
+    """A few words: in the TPM, a token or a file; or why it signs nothing now. It asks the TPM nothing by itself."""
+    from drivers.errors import VaultLost
+    from drivers.signing_tpm import TpmKey
+    from firmware.keyring import VaultKeyring
+
+    try:
+        signer = keyring.signer()
+    except VaultLost as lost:
+        return str(lost)
+    if isinstance(signer, TpmKey):
+        return signer.trouble or f"the device key is in the TPM at {signer.device} and cannot leave it"
+    return (
+        "the device key is in a file: whoever copies the disk has it"
+        if isinstance(keyring, VaultKeyring)
+        else "the device key is in a token"
+    )
+
+
+def try_the_key(config: "Config") -> str:
+    """Sign something with the device's key; where it is, and its id. Raises ``Failure`` with why it does not sign."""
+    from drivers.errors import VaultLost
+    from drivers.signing import SignatureChecker
+    from ledger.seal import key_id
+
+    keyring, tried = open_keyring(config), b"kazashi does the key sign?"
+    try:
+        signer = keyring.signer()
+        SignatureChecker().check(signer.algorithm, signer.public, signer.sign(tried), tried)
+    except VaultLost as lost:
+        raise Failure(str(lost)) from lost
+    return f"{where_the_key_is(keyring)}; it signs by {signer.algorithm.name}, its id is {key_id(signer.public).hex()}"
 
 
 def enrol(seeker: "Unenrolled", code: str, output: Path) -> "Enrolled":
@@ -908,57 +950,129 @@ def enrol(seeker: "Unenrolled", code: str, output: Path) -> "Enrolled":
     uplink = _open_wire(seeker.city)
     before = _enrolled_before(output)
     try:
-        signer = _enrolling_signer(seeker.keys, before)
+        signer = _enrolling_signer(seeker, before)
         try:
             enrolled = _ask_in(uplink, code, signer, seeker.city.url)
         except KnownKey:
             if isinstance(seeker.keys, TokenAddress):
                 raise
             enrolling_file(seeker.keys.path).unlink(missing_ok=True)  # known to the city, by this enrolment or by one before
-            signer = _enrolling_signer(seeker.keys, b"")
+            signer = _enrolling_signer(seeker, b"")
             enrolled = _ask_in(uplink, code, signer, seeker.city.url)
         _expect_same_terminal(seeker, enrolled)
         kid = key_id(signer.public)
         replace_file(output, layer(enrolled, kid, seeker.city.url, str(seeker.city.authority or "")))
         if isinstance(seeker.keys, FileAddress):
-            settle(seeker.keys.path, kid, lambda path: _vault_signer(FileAddress(path)))
+            settle(seeker.keys.path, kid, lambda path: _vault_signer(FileAddress(path), seeker.device_key))
     except OSError as error:
         raise Failure(f"{error.filename or output}: cannot be written ({error.strerror}); correct that and run the same again") from error
     return enrolled
 
 
-def _enrolling_signer(keys: VaultAddress, before: bytes) -> "Signer":
+def _enrolling_signer(seeker: "Unenrolled", before: bytes) -> "Signer":
     """The key to be enrolled: a token's own, or one made here, which lies beside the key file until it is enrolled.
 
-    The key that was enrolled ``before`` (its id) is shown once more: whoever runs the command twice is told the same.
+    The key that was enrolled ``before`` (its id) is shown once more: whoever runs the command twice is told the same. Not so a key of
+    another TPM than the one that is here: it never signs again.
     """
-    import secrets
-
-    from drivers.vault_file import VaultFileRefused, read_signing_keys, write_keys
+    from drivers.vault_file import VaultFileRefused
     from firmware.keyring import enrolling_file, lay_whole
     from ledger.seal import key_id
 
+    keys, wish = seeker.keys, seeker.device_key
     if isinstance(keys, TokenAddress):
-        return _vault_signer(keys)
-    beside, signer = enrolling_file(keys.path), _vault_signer(keys)
-    if before and not beside.exists() and key_id(signer.public) == before:
+        return _vault_signer(keys, wish)
+    beside, signer = enrolling_file(keys.path), _vault_signer(keys, wish)
+    if before and not beside.exists() and key_id(signer.public) == before and _belongs_here(signer):
         return signer
     try:
-        present = read_signing_keys(keys.path)
-        if not beside.exists() or present.for_terminal(b"") != read_signing_keys(beside).for_terminal(b""):
-            lay_whole(beside, lambda path: write_keys(path, present.for_terminal(secrets.token_bytes(32))))
+        kept = _kept_beside_the_device_key(keys.path)
+        if not (
+            beside.exists() and kept == _kept_beside_the_device_key(beside) and _belongs_here(_vault_signer(FileAddress(beside), wish))
+        ):
+            lay_whole(beside, _new_device_key(kept, wish))
     except VaultFileRefused as refused:
         raise Failure(str(refused)) from refused
-    return _vault_signer(FileAddress(beside))
+    return _vault_signer(FileAddress(beside), wish)
+
+
+def _belongs_here(signer: "Signer") -> bool:
+    """False for a key that was made in another TPM. One that cannot be asked now may belong here."""
+    from drivers.errors import VaultLost
+    from drivers.signing_tpm import TpmKey
+    from drivers.tpm import KeyElsewhere
+
+    if isinstance(signer, TpmKey):
+        try:
+            signer.sign(b"kazashi does the key sign?")
+        except KeyElsewhere:
+            return False
+        except VaultLost as lost:
+            raise Failure(str(lost)) from lost
+    return True
+
+
+def _kept_beside_the_device_key(path: Path) -> "KeySet":
+    """What a key file holds but the device's key; a TPM's holds nothing else. Raises ``VaultFileRefused``."""
+    from drivers.signing_tpm import read_wrapped
+    from drivers.vault_file import KeySet, read_signing_keys
+
+    return KeySet.device_only(b"") if read_wrapped(path) is not None else read_signing_keys(path).for_terminal(b"")
+
+
+def _new_device_key(kept: "KeySet", wish: "DeviceKeySettings") -> Callable[[Path], None]:
+    """What makes a new device key in a file, with what is ``kept`` there: made by the TPM, or drawn here. Raises ``Failure``."""
+    import secrets
+
+    from drivers.signing_tpm import new_key, write_wrapped
+    from drivers.tpm import TpmLost
+    from drivers.vault_file import write_keys
+
+    tpm = _tpm_for(wish)
+    if tpm is None:
+        return lambda path: write_keys(path, kept.for_terminal(secrets.token_bytes(32)))
+    if kept.cards:
+        raise Failure(
+            "keys.file: holds cards' keys, too, and a TPM keeps none; give the device's key a file of its own, or leave keys.tpm out"
+        )
+    try:
+        made = new_key(tpm)
+    except TpmLost as lost:
+        raise Failure(f"no device key could be made: {lost}") from lost
+    return lambda path: write_wrapped(path, made)
+
+
+def _tpm_for(wish: "DeviceKeySettings") -> Path | None:
+    """The TPM in which a new device key is to be made; None: in a file. Raises ``Failure`` rather than take the weaker one unasked."""
+    from drivers.signing_tpm import is_expected, is_there
+    from firmware.config import KeyHome
+
+    if wish.home is KeyHome.FILE:
+        return None
+    if wish.tpm is None:
+        if wish.home is KeyHome.TPM:
+            raise Failure('keys.tpm: is missing, and keys.device_key asks for a TPM; write tpm = "/dev/tpmrm0" under [keys]')
+        return None
+    if is_there(wish.tpm):
+        return wish.tpm
+    in_a_file = 'switch it on in the machine\'s setup, or write device_key = "file" under [keys]'
+    if wish.home is KeyHome.TPM:
+        raise Failure(f"{wish.tpm}: there is no TPM here, and keys.device_key asks for one; {in_a_file}")
+    if is_expected(wish.tpm):
+        raise Failure(f"{wish.tpm}: the machine's firmware names a TPM, and it is not there (yet); {in_a_file}")
+    return None
 
 
 def _ask_in(uplink: "HttpUplink", code: str, signer: "Signer", url: str) -> "Enrolled":
     from drivers.errors import VaultLost
+    from drivers.tpm import TpmLost
     from firmware.enrolment import DOOR, application, understood
     from ledger.carrier import JSON, NoAnswer
 
     try:
         return understood(uplink.post(DOOR, application(code, signer), JSON, JSON), url)
+    except TpmLost as error:
+        raise Failure(str(error)) from error
     except VaultLost as error:
         raise Failure(f"{error}; plug the token in and run the same again") from error
     except NoAnswer as error:
@@ -1005,22 +1119,19 @@ def make_next_key(config: "Config") -> str:
 
     The announcement's ``reason``; the same one again when it was made before and the city does not know it yet.
     """
-    import secrets
-
     from drivers.devices.clock_system import SystemClock
-    from drivers.vault_file import VaultFileRefused, read_signing_keys, write_keys
+    from drivers.vault_file import VaultFileRefused
     from firmware.keyring import lay_whole
     from ledger.entry import Entry, Kind, Versions, When
     from ledger.errors import LedgerError
 
     if isinstance(config.keys, TokenAddress):
         raise Failure("keys.file: a token keeps its one device key; to exchange it, fill a new token and enrol the vehicle again")
-    keyring = _open_key_file(config.keys, config.city.enrolled_key)
+    keyring = _open_key_file(config.keys, config.city.enrolled_key, config.device_key)
     try:
         with open_ledger(config.ledger, config.terminal) as ledger:
             if keyring.next_signer() is None:
-                made = read_signing_keys(config.keys.path).for_terminal(secrets.token_bytes(32))
-                lay_whole(keyring.next_file, lambda path: write_keys(path, made))
+                lay_whole(keyring.next_file, _new_device_key(_kept_beside_the_device_key(config.keys.path), config.device_key))
             announced, reason = ledger.last(Kind.KEY), keyring.next_reason()
             if announced is None or announced.reason != reason:
                 started = ledger.last(Kind.BOOT)

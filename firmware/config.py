@@ -38,6 +38,7 @@ PATHS = (
     ("rules", "operator"),
     ("rules", "scheme"),
     ("rules", "deny_list"),
+    ("keys", "tpm"),
     ("ledger", "file"),
     ("keypad", "mapping"),
     ("city", "ca"),
@@ -108,6 +109,24 @@ class PowerSettings:
     hold_ms: int = 3000
 
 
+class KeyHome(Enum):
+    """Where a device key that is made from now on shall lie."""
+
+    TPM = "tpm"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKeySettings:
+    """``tpm``: where a TPM would be, for a device key in a file of its own. ``home`` None: in the TPM if it is there.
+
+    Both are about keys that are made. A key that is there says in its file what it is.
+    """
+
+    tpm: Path | None = None
+    home: KeyHome | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A vehicle's terminal.
@@ -131,6 +150,7 @@ class Config:
     city: CitySettings = CitySettings()
     power: PowerSettings = PowerSettings()
     role: Role = Role.VALIDATOR
+    device_key: DeviceKeySettings = DeviceKeySettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +161,21 @@ class Unenrolled:
     city: CitySettings
     ledger: Path | None
     number: int | None
+    device_key: DeviceKeySettings = DeviceKeySettings()
 
 
 def unenrolled(files: Sequence[Path], url: str | None = None, authority: Path | None = None) -> Unenrolled:
     """The same files, read for enrolment; ``url`` and ``authority`` replace what they say. Raises ``Failure`` with every fault."""
     root = Fields("", _merged(_layers(files)), [])
-    city = _road(root.inner("city"))
+    city, keys = _road(root.inner("city")), root.inner("keys")
     if url is not None or authority is not None:
         city = replace(city, url=url or city.url, authority=authority.absolute() if authority else city.authority)
     found = Unenrolled(
-        keys=_vault(root.inner("keys")),
+        keys=_vault(keys),
         city=city,
         ledger=_optional(root.inner("ledger"), "file"),
         number=root.inner("terminal").number("number", 0, least=0, most=MOST_TERMINAL) or None,
+        device_key=_device_key(keys),
     )
     if not city.url:
         raise Failure("city.url: is missing; say the city's address with --city")
@@ -253,7 +275,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
     root = Fields("", values, [])
     root.number("format", least=FORMAT, most=FORMAT)
     terminal, reader, rules = root.inner("terminal"), root.inner("reader"), root.inner("rules")
-    keypad, screen, city = root.inner("keypad"), root.inner("screen"), root.inner("city")
+    keypad, screen, city, keys = root.inner("keypad"), root.inner("screen"), root.inner("city"), root.inner("keys")
     config = Config(
         terminal=terminal.number("number", least=1, most=MOST_TERMINAL),
         vehicle=terminal.text("vehicle"),
@@ -265,7 +287,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
             scheme=Path(rules.text("scheme")),
             deny_list=_optional(rules, "deny_list"),
         ),
-        keys=_vault(root.inner("keys")),
+        keys=_vault(keys),
         ledger=Path(root.inner("ledger").text("file")),
         routes=root.inner("duty").texts("routes"),
         keypad_device=_optional(keypad, "device"),
@@ -275,6 +297,7 @@ def _config(values: Mapping[str, object], name: str) -> Config:
         city=_city(city),
         power=_power(root.inner("power")),
         role=terminal.choice("role", Role, Role.VALIDATOR),
+        device_key=_device_key(keys),
     )
     if config.keypad_device is not None and config.keypad_mapping is None:
         keypad.fault("mapping", "is missing; name a mapping file, such as examples/keypad.toml.")
@@ -292,6 +315,11 @@ def _vault(table: Fields) -> VaultAddress:
         if text:
             table.fault("file", f"{error}.")
         return FileAddress(Path())
+
+
+def _device_key(table: Fields) -> DeviceKeySettings:
+    home = table.choice("device_key", KeyHome) if table.has("device_key") else None
+    return DeviceKeySettings(_optional(table, "tpm"), home)
 
 
 def _optional(table: Fields, key: str) -> Path | None:

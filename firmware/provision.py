@@ -10,7 +10,8 @@ The unit takes the folder at its first start. Rules that look like choices, and 
   again from its first file, or one that is whole.
 * A unit that is somebody takes nothing from any stick. Whoever can reach a USB port must not be able to send a vehicle to another city; who
   it is ends with `kazashi reset` only.
-* The device's key is on no stick. It is made here, alone in a file of its own: the program that speaks with the city holds no card key.
+* The device's key is on no stick. It is made here, alone in a file of its own: the program that speaks with the city holds no card key. The
+  one that lies there from the first start signs nothing for a city; enrolment makes another, in the TPM where there is one.
 * The card keys and the code leave the stick when they are on the unit. Flash forgets slowly; a stick that carried keys is a stick of the
   office's, and the city compares counters of cards for the day when one is lost.
 """
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from firmware.config import UNIT, Role
+from firmware.config import UNIT, KeyHome, Role
 from firmware.failure import Failure
 
 FOLDER = "kazashi-unit"
@@ -70,7 +71,10 @@ SECRETS = (STATION_KEYS, CODE)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a unit is. ``number`` None: the city says it with the code. ``url`` empty: batches go by stick. ``keypad``: an input device."""
+    """Who a unit is. ``number`` None: the city says it with the code. ``url`` empty: batches go by stick. ``keypad``: an input device.
+
+    ``device_key`` None: in the TPM if the unit has one.
+    """
 
     vehicle: str
     reader: str
@@ -81,6 +85,7 @@ class Identity:
     keypad: str = ""
     power: str = ""
     time_zone: str = "Asia/Tokyo"
+    device_key: KeyHome | None = None
 
 
 class Shelf(Protocol):
@@ -116,7 +121,7 @@ def unit_file(identity: Identity, names: Iterable[str]) -> bytes:
         ),
         *_table("reader", address=identity.reader),
         *_table("rules", table=TABLE, operator=OPERATOR, scheme=SCHEME, deny_list=DENIED if DENIED in there else None),
-        *_table("keys", file=STATION_KEYS),
+        *_table("keys", file=STATION_KEYS, device_key=identity.device_key.value if identity.device_key else None),
         *_table("ledger", file=LEDGER),
         *_table("duty", routes=identity.routes),
         *(_table("keypad", device=identity.keypad, mapping=KEYPAD) if identity.keypad else ()),

@@ -11,6 +11,8 @@ from firmware import compose
 from firmware.config import load
 from ledger.courier import Pace
 
+log = logging.getLogger(__name__)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """``--config`` once for the vehicle's file, or twice: the city's, then the vehicle's."""
@@ -22,6 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, action="append", required=True, metavar="FILE", help="configuration; repeat for layers, later ones win"
     )
     parser.add_argument("--at-once", action="store_true", help="do not wait some seconds before the first contact")
+    parser.add_argument(
+        "--check-key", action="store_true", help="instead: sign something, say where the device's key is (TPM, token or file), then end"
+    )
     parser.add_argument(
         "--rotate-key",
         action="store_true",
@@ -36,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"announced in the ledger: {compose.make_next_key(config)}")
         print("The old key signs until the city has this entry; then the courier takes the new one.")
         return 0
+    if options.check_key:
+        print(compose.try_the_key(config))
+        return 0
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,9 +52,10 @@ def run(options: argparse.Namespace) -> int:
     with compose.open_courier(config, pace=Pace(settle_s=0) if options.at_once else None) as courier:
 
         def go_on() -> bool:
-            overseer.turned(courier.state.value)
+            overseer.turned(f"{courier.state.value}; {compose.where_the_key_is(courier.equipment.keyring)}")
             return not stopped
 
+        log.info("%s", compose.where_the_key_is(courier.equipment.keyring))
         courier.run(go_on)
         overseer.stopping("ends")
     return 0

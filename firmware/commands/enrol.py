@@ -18,8 +18,9 @@ _MOST_CODE = 200
 def arguments(parser: argparse.ArgumentParser) -> None:
     """``--config`` as for every command of the vehicle; the code comes from a prompt, from standard input or from a file."""
     parser.description = (
-        "Bring this terminal to its city by a one-time code. A device key is made here (a token made its own), shown to the city, and what "
-        "the city gives is written beside the configuration. If the power goes, run the same again with the same code."
+        "Bring this terminal to its city by a one-time code. A device key is made here (in the TPM where keys.tpm names one; a token made "
+        "its own), shown to the city, and what the city gives is written beside the configuration. If the power goes, run the same again "
+        "with the same code."
     )
     parser.epilog = "The code is asked for, or read from standard input; it is never an argument, for everybody on the machine sees those."
     parser.add_argument(
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     known = f"it knows the city at {seeker.city.url} by the key {key_id(city).hex()}"
     print(f"This terminal is number {enrolled.device}, {enrolled.name}; {known}.")
     print(f"It is written in {output}; name that file as the last --config of each command.")
+    where = compose.where_the_key_is(compose.open_keyring(seeker))
+    print(f"{where[0].upper()}{where[1:]}.")
     return 0
 
 

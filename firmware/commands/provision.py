@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from firmware import compose, provision
-from firmware.config import Role
+from firmware.config import KeyHome, Role
 from firmware.enrolment import code_of
 from firmware.failure import Failure
 from firmware.provision import CONTENTS, FOLDER, Identity
@@ -66,6 +66,11 @@ def _writing(parser: argparse.ArgumentParser) -> None:
     trust.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the desk's key file; the vehicle's is made from it")
     trust.add_argument("--city", default="", metavar="URL", help="the city's address; without it, batches go by stick")
     trust.add_argument("--ca", type=Path, metavar="FILE", help="the certificate (PEM) of the city's own authority")
+    trust.add_argument(
+        "--device-key",
+        choices=[home.value for home in KeyHome],
+        help="where the unit's device key must lie; left out: in its TPM if it has one, else in a file",
+    )
     trust.add_argument("--code-file", type=Path, metavar="FILE", help="the one-time code (`kazashi backoffice enrol NAME`)")
     parser.set_defaults(act=_write)
 
@@ -94,6 +99,7 @@ def _write(options: argparse.Namespace) -> int:
         keypad=options.keypad,
         power=options.power,
         time_zone=options.time_zone,
+        device_key=KeyHome(options.device_key) if options.device_key else None,
     )
     given = {
         provision.TABLE: options.table,

@@ -12,7 +12,7 @@ import pytest
 from drivers.vault_file import VaultFileRefused, demo_keys, read_keys, read_signing_keys, write_keys
 from firmware import compose, provision, selftap
 from firmware.cli import main
-from firmware.config import ENROLLED, UNIT, Role, provisional
+from firmware.config import ENROLLED, UNIT, DeviceKeySettings, KeyHome, Role, provisional, unenrolled
 from firmware.failure import Failure
 from firmware.provision import ANSWER, CODE, CONTENTS, COURIER_KEYS, FOLDER, STATION_KEYS, Place
 from firmware.unit_folder import UnitFolder
@@ -20,6 +20,7 @@ from ledger.beside import replace_file
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE_CODE = "7KQ2-M04X-9ZBT-31RE"
+TPM = Path("/dev/tpmrm0")
 
 
 SPOILT: Sequence[tuple[Callable[[Path], object], str]] = [
@@ -218,6 +219,17 @@ def test_what_a_unit_would_refuse_is_not_written(tmp_path: Path, capsys: pytest.
 
     assert told in capsys.readouterr().err
     assert not (stick / FOLDER).exists()
+
+
+@pytest.mark.parametrize(("more", "home"), [((), None), (("--device-key", "tpm"), KeyHome.TPM), (("--device-key", "file"), KeyHome.FILE)])
+def test_a_unit_is_told_where_its_device_key_must_lie(tmp_path: Path, more: Sequence[str], home: KeyHome | None) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    assert main([*written(other), *more]) == 0
+    compose.take_unit(other / FOLDER, tmp_path / "unit")
+
+    assert provisional([tmp_path / "unit"]).device_key.home is home
+    assert unenrolled([tmp_path / "unit", ROOT / "systemd/usr/share/kazashi/courier.toml"]).device_key == DeviceKeySettings(TPM, home)
 
 
 def test_a_folder_that_is_there_is_not_written_over(stick: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,6 +123,17 @@ def test_what_takes_cards_and_what_shows_have_no_network_and_end_in_a_sentence(u
     assert "\nWatchdogSec=" in text
 
 
+@pytest.mark.parametrize("unit", ["kazashi-courier.service", "kazashi-enrol.service"])
+def test_what_speaks_with_strangers_opens_no_device_but_the_tpm_and_nobody_else_opens_that(unit: str) -> None:
+    text = (UNITS / unit).read_text()
+    rules = (TREE / "usr/lib/udev/rules.d/70-kazashi.rules").read_text()
+
+    assert re.findall(r"^DeviceAllow=(.+)$", text, re.MULTILINE) == ["char-tpm rw"]
+    assert "\nSupplementaryGroups=kazashi-tpm\n" in text
+    assert 'SUBSYSTEM=="tpmrm", KERNEL=="tpmrm[0-9]*", GROUP="kazashi-tpm", MODE="0660"' in rules
+    assert [name for name in OURS if "tpm" in (UNITS / name).read_text()] == ["kazashi-courier.service", "kazashi-enrol.service"]
+
+
 @pytest.mark.parametrize("unit", ["kazashi-station.service", "kazashi-screen.service"])
 def test_a_process_that_hangs_again_and_again_reaches_its_restart_limit(unit: str) -> None:
     """A limit that is counted in a shorter time than so many bites of the watchdog take is no limit."""
