@@ -29,6 +29,7 @@ from ledger import offers
 from ledger.batch import Batch, pack
 from ledger.book import Acknowledged
 from ledger.chain import Head, Link
+from ledger.counts import Counts
 from ledger.courier import (
     TABLE,
     Do,
@@ -155,7 +156,8 @@ class Equipment:
 
     ``ledgers()``: where they lie, those that were set aside first and the one in use last. ``believe(sealed)``: the receipt in a message
     that the city signed; raises ``LedgerError`` for any other. ``draw()``: random, 0 … 1. ``free_bytes()``: room for the ledger.
-    ``down``: None where packages come by stick only.
+    ``down``: None where packages come by stick only. ``counts()``: what the machine counted of its journal since its start; nothing where
+    nobody counts.
     """
 
     device: int
@@ -170,6 +172,7 @@ class Equipment:
     draw: Callable[[], float]
     free_bytes: Callable[[], int]
     down: Down | None = None
+    counts: Callable[[], Counts] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +371,7 @@ class Carrier:
         try:
             with self.equipment.open(self.equipment.ledgers()[-1]) as ledger:
                 self._epochs[self.equipment.ledgers()[-1]] = ledger.epoch
-                beat = self._heartbeat(ledger.epoch, ledger.head())
+                beat = self._counting(self._heartbeat(ledger.epoch, ledger.head()))
         except LedgerError as error:
             log.warning("the ledger cannot be read now: %s", error)
             return Event.UNREADABLE
@@ -387,6 +390,11 @@ class Carrier:
         state, age_s = said
         at = replace(mine, boot=state.at.boot, mono_ms=state.at.mono_ms + int(age_s * 1000))
         return Heartbeat(*about, at, state.selftest, max(self.equipment.free_bytes(), 0), state.versions, self.equipment.software)
+
+    def _counting(self, beat: Heartbeat) -> Heartbeat:
+        """With what the machine counted. The monotonic clock began with the machine."""
+        counts = self.equipment.counts()
+        return replace(beat, counts=counts, up_s=self.equipment.clock.monotonic_ns() // 1_000_000_000) if counts else beat
 
     def _said(self) -> tuple[Heartbeat, float] | None:
         try:

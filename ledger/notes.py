@@ -9,6 +9,10 @@ A heartbeat, CBOR, by position::
      8  versions: [table, scheme, operator file, software, card_key, rider_key]
      9  software
 
+Version 2 has two parts more, and is what a unit sends that counts something (``ledger.counts``)::
+
+    10  counts: an array of [name, count], by name     11  seconds since the machine's start
+
 A lost ledger::
 
      0  version  1  device  2  lost epoch  3  first seq  4  last seq, 0 unknown  5  reason  6  time: [boot, mono_ms, utc_ms, clock]
@@ -17,12 +21,16 @@ A lost ledger::
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ledger import counts as table
 from ledger import strict
 from ledger.chain import HASH_BYTES
+from ledger.counts import Counts
 from ledger.entry import Versions, When
 from ledger.errors import MalformedNote
 
 VERSION = 1
+COUNTING = 2
+"""The version of a heartbeat with counts; one without is of version 1, so that there is one way to write each."""
 MAX_BYTES = 2048
 MAX_SOFTWARE = 64
 PARTS = ("antenna", "reader", "ledger", "sound", "screen")
@@ -30,9 +38,11 @@ WORKS, BROKEN, NOT_TESTED = 0, 1, 2
 
 _DEPTH = 3
 _HEARTBEAT = (int, int, int, int, bytes, tuple, tuple, int, tuple, str)
+_COUNTING = (*_HEARTBEAT, tuple, int)
 _LOSS = (int, int, int, int, int, str, tuple)
 _TIME = (int, int, int, int)
 _PART = (str, int)
+_COUNT = (str, int)
 _VERSIONS = (bytes, bytes, bytes, str, int, int)
 
 
@@ -53,7 +63,8 @@ class Heartbeat:
 
     ``head_seq``, ``head_hash``: the last entry of its ledger (0 and the genesis for none); together with ``at`` also what the clock and the
     boot are. ``selftest``: parts of ``PARTS``, in that order, each ``WORKS``, ``BROKEN`` or ``NOT_TESTED``. ``free_bytes``: room for the
-    ledger. ``versions``: what it decides with. ``software``: the version of the image.
+    ledger. ``versions``: what it decides with. ``software``: the version of the image. ``counts``: what the unit counted of its own journal
+    (``ledger.counts``) in the ``up_s`` seconds since the machine's start; nothing and 0 where nobody counts.
     """
 
     device: int
@@ -65,6 +76,8 @@ class Heartbeat:
     free_bytes: int
     versions: Versions
     software: str
+    counts: Counts = ()
+    up_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,8 @@ def encode_heartbeat(beat: Heartbeat) -> bytes:
     versions = beat.versions
     rules = (versions.table, versions.scheme, versions.operator, versions.software, versions.card_key, versions.rider_key)
     state = (beat.head_seq, beat.head_hash, _time(beat.at), beat.selftest, beat.free_bytes, rules, beat.software)
-    data = strict.write((VERSION, beat.device, beat.epoch, *state))
+    version, counting = (COUNTING, (beat.counts, beat.up_s)) if beat.counts else (VERSION, ())
+    data = strict.write((version, beat.device, beat.epoch, *state, *counting))
     if decode_heartbeat(data) != beat:
         raise MalformedNote("The heartbeat does not read back as it was; a field has the wrong type.")
     return data
@@ -93,12 +107,13 @@ def encode_heartbeat(beat: Heartbeat) -> bytes:
 def decode_heartbeat(data: bytes) -> Heartbeat:
     """The heartbeat in ``data``. Raises ``MalformedNote``; never anything else."""
     try:
-        parts = strict.read(data, MAX_BYTES, _DEPTH, VERSION, _HEARTBEAT)
+        parts = strict.read_any(data, MAX_BYTES, _DEPTH, {VERSION: _HEARTBEAT, COUNTING: _COUNTING})
         at, versions = When(*strict.shaped(parts[5], _TIME)), Versions(*strict.shaped(parts[8], _VERSIONS))
         selftest = tuple((part, state) for part, state in strict.rows(parts[6], _PART))
+        counts, up_s = _counted(*parts[10:]) if parts[0] == COUNTING else ((), 0)
     except strict.NotStrict as error:
         raise MalformedNote(f"The heartbeat {error}.") from error
-    _, device, epoch, head_seq, head_hash, _, _, free_bytes, _, software = parts
+    _, device, epoch, head_seq, head_hash, _, _, free_bytes, _, software = parts[:10]
     if len(head_hash) != HASH_BYTES:
         raise MalformedNote(f"The heartbeat's head has {len(head_hash)} bytes, not {HASH_BYTES}.")
     if [part for part, _ in selftest] != [part for part in PARTS if part in dict(selftest)]:
@@ -107,7 +122,14 @@ def decode_heartbeat(data: bytes) -> Heartbeat:
         raise MalformedNote("The heartbeat's self test has a state that is not 0 (works), 1 (broken) or 2 (not tested).")
     if len(software) > MAX_SOFTWARE or len(versions.software) > MAX_SOFTWARE:
         raise MalformedNote(f"The heartbeat names a software version of more than {MAX_SOFTWARE} characters.")
-    return Heartbeat(device, epoch, head_seq, head_hash, at, selftest, free_bytes, versions, software)
+    return Heartbeat(device, epoch, head_seq, head_hash, at, selftest, free_bytes, versions, software, counts, up_s)
+
+
+def _counted(parts: strict.Parts, up_s: int) -> tuple[Counts, int]:
+    counts = tuple((name, count) for name, count in strict.rows(parts, _COUNT))
+    if fault := table.fault(counts):
+        raise strict.NotStrict(fault)
+    return counts, up_s
 
 
 def encode_loss(loss: Loss) -> bytes:

@@ -13,6 +13,7 @@ from cbor2 import CBORError, dumps, loads
 
 MAX = 2**63 - 1
 Parts = tuple[Any, ...]
+Shape = tuple[type, ...]
 
 
 class NotStrict(Exception):
@@ -44,11 +45,16 @@ def write(parts: Parts) -> bytes:
     return dumps(parts)
 
 
-def read(data: bytes, limit: int, depth: int, version: int, shape: tuple[type, ...]) -> Parts:
+def read(data: bytes, limit: int, depth: int, version: int, shape: Shape) -> Parts:
     """The array in ``data`` of ``limit`` bytes at most, nested ``depth`` deep at most, whose parts have the types of ``shape``.
 
     Its first part is ``version``. Integers are 0 … 2⁶³ − 1. Raises ``NotStrict``.
     """
+    return read_any(data, limit, depth, {version: shape})
+
+
+def read_any(data: bytes, limit: int, depth: int, shapes: Mapping[int, Shape]) -> Parts:
+    """The same of any version that ``shapes`` has a shape for."""
     if len(data) > limit:
         raise NotStrict(f"has {len(data)} bytes; no more than {limit} are allowed")
     try:
@@ -60,10 +66,11 @@ def read(data: bytes, limit: int, depth: int, version: int, shape: tuple[type, .
         raise NotStrict("is not an array")
     if again != data:
         raise NotStrict("is CBOR, but not in its one deterministic form")
-    if not parts or parts[0] != version:
-        known = parts and type(parts[0]) is int and 0 <= parts[0] <= MAX
-        raise NotStrict(f"is of version {parts[0] if known else 'none'}; this software knows version {version}")
-    return shaped(parts, shape)
+    version = parts[0] if parts and type(parts[0]) is int else -1
+    if version not in shapes:
+        known = " and ".join(map(str, shapes))
+        raise NotStrict(f"is of version {version if 0 <= version <= MAX else 'none'}; this software knows version {known}")
+    return shaped(parts, shapes[version])
 
 
 def load(data: bytes, depth: int) -> Any:

@@ -124,12 +124,14 @@ def test_a_mutated_batch_is_refused_or_is_what_would_have_been_sent(proof: Proof
                     assert decompress(pack(unpack(other)), MAX_BYTES) == decompress(other, MAX_BYTES)
 
 
+HEARTBEAT = Heartbeat(7, 4711, 5, bytes(32), When(1, 2, 3, 0), (("antenna", 0), ("screen", 2)), 10**9, Versions(), "0.1.0")
 GOOD: tuple[tuple[Callable[[bytes], Any], Callable[[Any], bytes], Any], ...] = (
     (receipt.decode, receipt.encode, Receipt(7, 4711, 5, bytes(32), ((6, 6), (8, 9)), ((2, "unreadable"),), 1_770_000_000_000, 60, 500)),
+    (notes.decode_heartbeat, notes.encode_heartbeat, HEARTBEAT),
     (
         notes.decode_heartbeat,
         notes.encode_heartbeat,
-        Heartbeat(7, 4711, 5, bytes(32), When(1, 2, 3, 0), (("antenna", 0), ("screen", 2)), 10**9, Versions(), "0.1.0"),
+        replace(HEARTBEAT, counts=(("oom-kills", 1), ("other-failures", 300), ("station-starts", 8)), up_s=90_000),
     ),
     (notes.decode_loss, notes.encode_loss, Loss(7, 4711, 1, 0, LossReason.MISSING, When(1, 2, 3, 0))),
 )

@@ -9,7 +9,7 @@ from cbor2 import loads
 from pycddl import Schema, ValidationError
 
 from drivers.signing import Ed25519Key, P256Key
-from ledger import notes, receipt
+from ledger import counts, notes, receipt
 from ledger.batch import MAX_BYTES, Batch, pack
 from ledger.chain import genesis
 from ledger.codec import encode
@@ -51,7 +51,11 @@ def test_every_receipt_is_one_by_the_grammar() -> None:
 
 def test_every_heartbeat_is_one_by_the_grammar() -> None:
     selftest = tuple((part, number % 3) for number, part in enumerate(notes.PARTS))
-    is_a("heartbeat", notes.encode_heartbeat(Heartbeat(7, 1, 5, bytes(32), When(1, 2, 3, 0), selftest, 10**9, Versions(), "0.1.0")))
+    beat = Heartbeat(7, 1, 5, bytes(32), When(1, 2, 3, 0), selftest, 10**9, Versions(), "0.1.0")
+    is_a("heartbeat", notes.encode_heartbeat(beat))
+    for number in range(0, len(counts.NAMES), counts.MOST):
+        found = counts.fitting(dict.fromkeys(sorted(counts.NAMES)[number : number + counts.MOST], 2**40))
+        is_a("heartbeat", notes.encode_heartbeat(replace(beat, counts=found, up_s=60)))
 
 
 @pytest.mark.parametrize("reason", LossReason)

@@ -390,6 +390,18 @@ def test_a_heartbeat_carries_the_stations_self_test_and_its_clock(bus: Vehicle, 
     assert 30_900 <= beat.at.mono_ms <= 31_100
 
 
+def test_a_heartbeat_carries_what_the_machine_counts_and_nothing_where_nobody_counts(bus: Vehicle, city: City) -> None:
+    bus.work(1)
+    counted = (("station-failures", 2), ("station-starts", 3))
+    bus.courier.equipment = replace(bus.courier.equipment, counts=lambda: counted)
+    bus.clock.sleep_until_ns(bus.clock.monotonic_ns() + 301 * 10**9)
+    bus.work(1)
+    before, beat = city.beats
+    assert (before.counts, before.up_s) == ((), 0)
+    assert beat.counts == counted
+    assert beat.up_s == pytest.approx(bus.clock.monotonic_ns() / 10**9, abs=2)
+
+
 @pytest.mark.parametrize("said", [True, False])
 def test_a_station_that_is_frozen_or_was_never_there_is_broken_in_every_part(bus: Vehicle, city: City, said: bool) -> None:
     if said:

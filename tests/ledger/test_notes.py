@@ -9,7 +9,7 @@ from cbor2 import dumps, loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import notes, receipt
+from ledger import counts, notes, receipt
 from ledger.chain import genesis
 from ledger.entry import Versions, When
 from ledger.errors import Malformed, MalformedNote, MalformedReceipt
@@ -33,6 +33,7 @@ def receipts(draw: st.DrawFn) -> Receipt:
     return Receipt(device, epoch, next_seq, head, holes, rejects, draw(numbers), draw(numbers), draw(numbers))
 
 
+counted = st.dictionaries(st.sampled_from(sorted(counts.NAMES)), st.integers(1, counts.MOST_COUNT), min_size=1, max_size=counts.MOST)
 heartbeats = st.builds(
     Heartbeat,
     device=numbers,
@@ -49,14 +50,19 @@ heartbeats = st.builds(
     ),
     software=st.text(max_size=notes.MAX_SOFTWARE),
 )
+counting_heartbeats = st.builds(
+    lambda beat, found, up_s: replace(beat, counts=counts.fitting(found), up_s=up_s), heartbeats, counted, numbers
+)
 losses = st.builds(Loss, numbers, numbers, st.integers(1, 99), st.just(0) | st.integers(99, 2**63 - 1), st.sampled_from(LossReason), times)
 
 RECEIPT = Receipt(7, 4711, 5, bytes(32), ((6, 6), (8, 9)), ((2, "unreadable"), (4, "too-new")), 1_770_000_000_000, 60, 500)
 HEARTBEAT = Heartbeat(7, 4711, 5, bytes(32), When(1, 2, 3, 0), (("antenna", 0), ("screen", 2)), 10**9, Versions(), "0.1.0")
+COUNTING = replace(HEARTBEAT, counts=(("oom-kills", 1), ("station-starts", 8)), up_s=90_000)
 LOSS = Loss(7, 4711, 1, 0, LossReason.MISSING, When(1, 2, 3, 0))
 DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "receipt": (receipt.decode, receipt.encode(RECEIPT)),
     "heartbeat": (notes.decode_heartbeat, notes.encode_heartbeat(HEARTBEAT)),
+    "counting heartbeat": (notes.decode_heartbeat, notes.encode_heartbeat(COUNTING)),
     "loss": (notes.decode_loss, notes.encode_loss(LOSS)),
 }
 each_kind = pytest.mark.parametrize(("decode", "good"), DECODERS.values(), ids=DECODERS)
@@ -67,7 +73,7 @@ def test_a_receipt_reads_back_the_same(one: Receipt) -> None:
     assert receipt.decode(receipt.encode(one)) == one
 
 
-@given(heartbeats)
+@given(heartbeats | counting_heartbeats)
 def test_a_heartbeat_reads_back_the_same(one: Heartbeat) -> None:
     assert notes.decode_heartbeat(notes.encode_heartbeat(one)) == one
 
@@ -154,8 +160,66 @@ def test_random_bytes_are_malformed_and_nothing_else(decode: Callable[[bytes], o
 
 @each_kind
 def test_a_later_version_is_named(decode: Callable[[bytes], object], good: bytes) -> None:
-    with pytest.raises(Malformed, match="of version 2; this software knows version 1"):
-        decode(b"\x8a\x02" + good[2:] if good[0] == 0x8A else good[:1] + b"\x02" + good[2:])
+    with pytest.raises(Malformed, match="of version 3; this software knows version 1"):
+        decode(good[:1] + b"\x03" + good[2:])
+
+
+def test_a_heartbeat_that_counts_nothing_is_the_one_that_older_cities_read() -> None:
+    assert loads(notes.encode_heartbeat(HEARTBEAT))[0] == 1
+    assert loads(notes.encode_heartbeat(COUNTING))[0] == 2
+    with pytest.raises(MalformedNote, match="version 3; this software knows version 1 and 2"):
+        notes.decode_heartbeat(dumps([3, *loads(notes.encode_heartbeat(COUNTING))[1:]]))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_heartbeat_of_one_version_with_the_fields_of_the_other_is_refused(version: int) -> None:
+    other = COUNTING if version == 1 else HEARTBEAT
+    with pytest.raises(MalformedNote, match=r"an array of \d\d fields where \d\d belong\.$"):
+        notes.decode_heartbeat(dumps([version, *loads(notes.encode_heartbeat(other))[1:]]))
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ([], "has 0 counts"),
+        ([["minato went home", 1]], "no name in this software's table"),
+        ([["station-starts", 1], ["oom-kills", 1]], "not in the order of their names"),
+        ([["oom-kills", 1], ["oom-kills", 1]], "not in the order of their names"),
+        ([["oom-kills", 0]], "a count that is not from 1"),
+        ([["oom-kills", 2**32]], "a count that is not from 1"),
+        ([["oom-kills", -1]], "a number that is out of range"),
+        ([["oom-kills"]], "an array of 1 fields where 2 belong"),
+        ([["oom-kills", 1.5]], "wrong type"),
+        ([["oom-kills", b"1"]], "wrong type"),
+        (["oom-kills", 1], "an item that is not an array"),
+        ([[name, 1] for name in sorted(counts.NAMES)], f"has {len(counts.NAMES)} counts, where 1 to 32 belong"),
+        ({"oom-kills": 1}, "not CBOR as this house uses it"),
+    ],
+    ids=str,
+)
+def test_counts_of_any_other_form_are_refused_in_one_sentence(found: object, sentence: str) -> None:
+    parts = loads(notes.encode_heartbeat(COUNTING))
+    with pytest.raises(MalformedNote, match=sentence) as refused:
+        notes.decode_heartbeat(dumps([*parts[:10], found, parts[11]]))
+    assert str(refused.value).count(".") == 1
+    with pytest.raises(MalformedNote):
+        notes.encode_heartbeat(replace(COUNTING, counts=found))  # type: ignore[arg-type]
+
+
+def test_a_unit_on_which_everything_goes_wrong_still_says_so_and_the_gravest_first() -> None:
+    everything = dict.fromkeys(counts.NAMES, 2**40)
+    wide = "\N{OLD PERSIAN NUMBER TWO}" * notes.MAX_SOFTWARE
+    most = 2**63 - 1
+    at, versions = When(most, most, most, most), Versions(bytes(8), bytes(8), bytes(8), wide, most, most)
+    selftest = tuple((part, notes.BROKEN) for part in notes.PARTS)
+    told = counts.fitting(everything)
+    names = {name for name, _ in told}
+
+    beat = Heartbeat(most, most, most, bytes(32), at, selftest, most, versions, wide, told, most)
+
+    assert len(notes.encode_heartbeat(beat)) <= notes.MAX_BYTES
+    assert names > {*counts.MACHINE, *(f"{source}-watchdogs" for source in counts.SOURCES)}
+    assert not any(name.endswith("warnings") for name in names)
 
 
 @each_kind
