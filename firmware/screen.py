@@ -224,6 +224,7 @@ class Screen:
         now_ms: Callable[[], int] = _monotonic_ms,
         tell: Callable[[str], None] = print,
         dim: Callable[[bool], None] = lambda _dimmed: None,
+        alone: Message = Message.NO_TRIP,
     ) -> None:
         self._wordbook = wordbook
         self._display = display
@@ -235,7 +236,7 @@ class Screen:
         self._dim = dim
         self._dimmed = False
         self._told: set[Clip] = set()
-        self._stage = Stage(wordbook)
+        self._stage = Stage(wordbook, alone)
         self._done = 0
         self._tones = {meaning.name: tone(meaning.tone) for meaning in {entry.meaning for entry in wordbook.entries.values()}}
 

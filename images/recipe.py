@@ -42,11 +42,15 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One role's image. ``without``: shell patterns with ``{a,b}``, from the root. ``modules``: prefixes below the kernel's folder."""
+    """One role's image. ``without``: shell patterns with ``{a,b}``, from the root. ``modules``: prefixes below the kernel's folder.
+
+    ``alone``: the message that is shown while nobody else has anything to show.
+    """
 
     role: str
     suite: str
     target: str
+    alone: str
     packages: tuple[str, ...]
     taken: tuple[Taken, ...]
     left_out: tuple[str, ...]
@@ -89,6 +93,7 @@ def _recipe(tables: Mapping[str, object], name: str) -> Recipe:
         role=_text(tables, "role", name),
         suite=_text(tables, "suite", name),
         target=_text(tables, "target", name),
+        alone=_text(tables, "alone", name),
         packages=tuple(_text(each, "name", name) for each in _entries(tables, "package", name)),
         taken=tuple(
             Taken(_text(each, "package", name), _texts(each, "files", name), str(each.get("follow", "")), str(each.get("architecture", "")))

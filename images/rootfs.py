@@ -24,6 +24,7 @@ OVERLAYS = ("images/root", "systemd")
 """Folders in the layout of the root, laid over it in this order."""
 LIBRARY = "usr/lib/kazashi"
 SHARE = "usr/share/kazashi"
+UNITS = "usr/lib/systemd/system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +176,17 @@ def identity(tree: Path, recipe: Recipe, manifest: dict[str, object]) -> None:
     release.write_text(
         f'{release.read_text().rstrip()}\nIMAGE_ID=kazashi-{recipe.role}\nIMAGE_VERSION="{manifest["version"]}"\nVARIANT_ID={recipe.role}\n'
     )
+    write(tree / f"{UNITS}/kazashi-screen.service.d/70-role.conf", f"[Service]\nEnvironment=ALONE={recipe.alone}\n")
     write(tree / "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     for name in ("data", "efi"):
         (tree / name).mkdir(exist_ok=True)
 
 
 def _start_with(tree: Path, target: str) -> None:
-    there = (tree / "usr/lib/systemd/system" / target).exists()
+    there = (tree / UNITS / target).exists()
     link = tree / "etc/systemd/system/default.target"
     link.unlink(missing_ok=True)
-    link.symlink_to(f"/usr/lib/systemd/system/{target if there else 'multi-user.target'}")
+    link.symlink_to(f"/{UNITS}/{target if there else 'multi-user.target'}")
 
 
 def without(tree: Path, pattern: str) -> None:

@@ -42,6 +42,7 @@ class Message(Enum):
     RETOUCH_FIRST = "retouch_first"  # to the driver: cancel refused while an outcome is unknown
     NO_TRIP = "no_trip"  # no trip is open: please wait for the driver
     CLOSING = "closing"  # power is going: no new taps
+    WELCOME = "welcome"  # a kiosk without its services
 
 
 @dataclass(frozen=True, slots=True)

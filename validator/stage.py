@@ -4,7 +4,8 @@ Three kinds of message come in. A *result* stays for its time, then the screen g
 driver armed) is what it goes back to. A *standing* one (out of order, no trip, closing) stays until something else comes, and a result
 that comes goes back to it: a card must not be asked for where none is taken.
 
-Before a station has spoken, and when the last one is gone, the screen is *alone*: it says that the machine is not ready.
+Before a station has spoken, and when the last one is gone, the screen is *alone*: it shows that the machine is not ready. A kiosk says its
+welcome, once: who sets it up hears that it can speak.
 
 Rules that look like choices, and their reasons
     * The next message replaces a result at once, sound and picture: the next rider is already there.
@@ -37,9 +38,13 @@ class Cue:
 
 
 class Stage:
-    """Takes messages and moments, and holds the cue of now. Times are milliseconds of any one clock."""
+    """Takes messages and moments, and holds the cue of now. Times are milliseconds of any one clock.
 
-    def __init__(self, wordbook: Wordbook) -> None:
+    ``alone``: what is shown while no station is there.
+    """
+
+    def __init__(self, wordbook: Wordbook, alone: Message = Message.NO_TRIP) -> None:
+        self._alone = Shown(alone)
         self.cue: Cue | None = None
         self._wordbook = wordbook
         self._number = 0
@@ -68,7 +73,7 @@ class Stage:
         """No station is there: nobody would take a card. A result has its time first, and that the vehicle is closing stays true."""
         if self.cue is not None and self.cue.shown.message is Message.CLOSING:
             return
-        self._rest = Shown(Message.NO_TRIP)
+        self._rest = self._alone
         if self._ends_ms is None:
             self._go_to_rest()
 
@@ -90,7 +95,8 @@ class Stage:
         if self._rest.message is Message.READY:
             self._ready(self._rest, aloud=self._rest != self._heard_ready)
         else:
-            self._play(self._rest, self._wordbook.phrase(self._rest), None, aloud=False)
+            welcome = self.cue is None and self._rest.message is Message.WELCOME
+            self._play(self._rest, self._wordbook.phrase(self._rest), None, aloud=welcome)
 
     def _ready(self, shown: Shown, *, aloud: bool) -> None:
         self._heard_ready = shown

@@ -16,12 +16,21 @@ from drivers.devices.sound import Sound
 from firmware import compose
 from firmware.failure import Failure
 from firmware.screen import Screen, serve
+from validator.messages import Message
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where it listens, and what it shows and sounds on."""
     parser.description = "Shows and sounds what the station sends."
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where the station sends to")
+    parser.add_argument(
+        "--alone",
+        type=Message,
+        choices=(Message.NO_TRIP, Message.WELCOME),
+        default=Message.NO_TRIP,
+        metavar="no_trip|welcome",
+        help="what it shows while no station is there",
+    )
     outputs(parser)
 
 
@@ -51,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
         compose.open_clips(options.clips),
         tell=tell,
         dim=compose.open_backlight() if options.framebuffer else lambda _dimmed: None,
+        alone=options.alone,
     )
 
     def stop() -> bool:

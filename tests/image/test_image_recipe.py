@@ -23,6 +23,7 @@ SMALL = """
 role = "validator"
 suite = "bookworm"
 target = "a.target"
+alone = "no_trip"
 [initrd]
 modules = ["m"]
 [sizes]

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -106,7 +107,8 @@ def test_every_user_and_group_that_a_unit_names_is_made() -> None:
 def test_a_unit_starts_a_command_that_there_is_and_with_options_that_it_takes(unit: str) -> None:
     start = re.search(r"^ExecStart=/usr/bin/kazashi (.+)$", (UNITS / unit).read_text(), re.MULTILINE)
     assert start is not None
-    name, *given = start[1].replace("%i", "kazashi-station").split()
+    told = dict(re.findall(r"^Environment=(\w+)=(.+)$", (UNITS / unit).read_text(), re.MULTILINE))
+    name, *given = Template(start[1].replace("%i", "kazashi-station")).substitute(told).split()
     parser = cli.parser_of(name)
 
     parser.parse_args(given)

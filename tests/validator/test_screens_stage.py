@@ -153,6 +153,16 @@ def test_a_screen_without_a_station_says_that_it_is_not_ready_and_does_not_speak
     assert on(stage) == (Shown(Message.NO_TRIP), False)
 
 
+def test_a_kiosk_says_its_welcome_once() -> None:
+    stage = Stage(WORDS, Message.WELCOME)
+    stage.alone()
+    assert on(stage) == (Shown(Message.WELCOME), True)
+    stage.take(PAID, 0, 0)
+    stage.alone()
+    stage.advance(600_000)
+    assert on(stage) == (Shown(Message.WELCOME), False)
+
+
 def test_a_vehicle_that_closed_stays_closed_when_its_station_is_gone() -> None:
     stage = stage_at_rest()
     stage.take(Shown(Message.CLOSING), 1000, 1000)
