@@ -5,6 +5,7 @@ disk is a copy of an image, and every copy has the same ones. The data partition
 the ledger are; the first start makes it as large as the disk.
 """
 
+import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,13 @@ def data(size_mb: int, epoch: int, into: Path, content: Path | None = None) -> N
         ),
         env={"E2FSPROGS_FAKE_TIME": str(epoch)},
     )
+
+
+def partition(disk: Path, name: str) -> tuple[int, int]:
+    """Where the partition of this name begins on a disk, and its size, both in bytes."""
+    table = json.loads(run(("sfdisk", "--json", disk)))["partitiontable"]
+    (found,) = [each for each in table["partitions"] if each["name"] == name]
+    return found["start"] * table["sectorsize"], found["size"] * table["sectorsize"]
 
 
 def assemble(text: str, inputs: Path, scratch: Path, into: Path) -> None:

@@ -66,8 +66,11 @@ def network(guest_port: int, host_port: int) -> Plug:
     return Plug(("-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile="))
 
 
-def machine(disk: Path, variables: Path, plugs: Sequence[Plug], *, memory_mb: int, cores: int) -> list[str]:
-    """QEMU's command line for a vehicle's board, without what looks into it from outside."""
+def machine(disk: Path | str, variables: Path, plugs: Sequence[Plug], *, memory_mb: int, cores: int) -> list[str]:
+    """QEMU's command line for a vehicle's board, without what looks into it from outside.
+
+    ``disk``: a file, or QEMU's words for one that somebody serves. The guest's disk has a write-back cache, so it sends flushes.
+    """
     return [
         # Whatever ends us ends the guest too, or it would hold its disk for ever.
         *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi"),
@@ -85,7 +88,7 @@ class Guest:
     ``disk`` is written to: give it a copy. ``cores``: one is enough, and leaves the other to a second guest.
     """
 
-    def __init__(self, disk: Path, folder: Path, plugs: Sequence[Plug] = (), *, memory_mb: int = 768, cores: int = 1) -> None:
+    def __init__(self, disk: Path | str, folder: Path, plugs: Sequence[Plug] = (), *, memory_mb: int = 768, cores: int = 1) -> None:
         self.folder = folder
         self.started_s = 0.0
         self._disk, self._plugs, self._memory_mb, self._cores = disk, plugs, memory_mb, cores

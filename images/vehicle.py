@@ -3,7 +3,6 @@
 All of it is made with the desk's own commands.
 """
 
-import json
 import shutil
 import subprocess
 import sys
@@ -90,12 +89,11 @@ def written_disk(root: Path, image: Path, folder: Path, desk: Path, more: Sequen
     furnish(root, folder / "data", desk)
     for each in more:
         shutil.copyfile(each, folder / "data" / each.name)
-    table = json.loads(run(("sfdisk", "--json", path)))["partitiontable"]
-    (found,) = [each for each in table["partitions"] if each["name"] == "data"]
+    begin, size = disk.partition(path, "data")
     content = folder / "data.img"
-    disk.data(found["size"] * table["sectorsize"] >> 20, DATE, content, folder / "data")
+    disk.data(size >> 20, DATE, content, folder / "data")
     with path.open("r+b") as file, content.open("rb") as source:
-        file.seek(found["start"] * table["sectorsize"])
+        file.seek(begin)
         shutil.copyfileobj(source, file, 1 << 20)
     content.unlink()
     return path
