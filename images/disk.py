@@ -2,7 +2,7 @@
 
 The numbers of the partitions are fixed (``boot/grub.cfg`` counts them). The partitions' own identifiers are derived from their names: a
 disk is a copy of an image, and every copy has the same ones. The data partition has 4096-byte blocks, aligned to 1 MiB, as the pages of
-the ledger are; the first start makes it as large as the disk.
+the ledger are. It lies last and is of a kind of its own: the first start makes it as large as the disk (``kazashi-grow.service``).
 """
 
 import json
@@ -23,6 +23,8 @@ _PARTITION = """\
     }}
 """
 _ESP, _LINUX = "U", "L"
+DATA = "4cb0aced-a7dd-5b20-9895-049e830a6529"
+"""The kind of the data partition, which ``systemd/usr/lib/repart.d`` lets grow."""
 
 
 def config(role: str, sizes: Sizes, files: dict[str, str]) -> str:
@@ -35,7 +37,7 @@ def config(role: str, sizes: Sizes, files: dict[str, str]) -> str:
             ("boot-b", _LINUX, sizes.boot_mb),
             ("root-a", _LINUX, sizes.root_mb),
             ("root-b", _LINUX, sizes.root_mb),
-            ("data", _LINUX, sizes.data_mb),
+            ("data", DATA, sizes.data_mb),
         )
     )
     table = f'        partition-table-type = "gpt"\n        disk-uuid = {uuid.uuid5(_NAMES, role)}\n        align = 1M\n'

@@ -10,8 +10,8 @@ know it refuses it.
 from collections.abc import Mapping
 
 SOURCES = (
-    *("station", "screen", "courier", "clock", "update", "enrol", "provision", "admit", "health", "failed", "attendant", "counts"),
-    *("pcscd", "rauc", "data", "kernel", "systemd", "other"),
+    *("station", "screen", "courier", "clock", "update", "enrol", "provision", "admit", "health", "failed", "attendant", "counts", "grow"),
+    *("counts", "pcscd", "rauc", "data", "kernel", "systemd", "other"),
 )
 """Kazashi's own units by their names, ``data`` the data partition's mount, what is not ours by its own; ``other`` is all the rest."""
 

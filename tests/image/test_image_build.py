@@ -1,6 +1,7 @@
 """Tier 1: what was built. Needs root, and no machine but this one."""
 
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -157,6 +158,24 @@ def test_systemd_finds_no_fault_in_the_whole_images_units(root: Path, image: Pat
         check=False,
     )
     assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_the_data_partition_takes_what_a_larger_disk_has_and_nothing_else_moves(image: Path, place: Path) -> None:
+    larger = place / "larger.img"
+    run(("cp", "--sparse=always", image / "disk.img", larger))
+
+    def partitions() -> dict[str, tuple[int, int]]:
+        table = json.loads(run(("sfdisk", "--json", larger)))["partitiontable"]["partitions"]
+        return {each["name"]: (each["start"], each["size"]) for each in table}
+
+    before = partitions()
+    os.truncate(larger, larger.stat().st_size + (512 << 20))
+    run(("systemd-repart", "--dry-run=no", f"--definitions={ROOT / 'systemd/usr/lib/repart.d'}", "--no-pager", larger))
+    after = partitions()
+    start, size = after.pop("data")
+    assert (start, size * 512 >> 20) == (before["data"][0], (before.pop("data")[1] * 512 >> 20) + 512)
+    assert after == before
+    larger.unlink()
 
 
 def test_an_update_is_signed_and_a_changed_one_or_another_signer_is_refused(image: Path, root: Path, place: Path) -> None:

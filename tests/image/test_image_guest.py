@@ -1,6 +1,7 @@
 """Tier 3: the written disk in QEMU, from the firmware on, with a reader on its USB port and a rider's card on the reader."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -21,6 +22,7 @@ BOOT_LIMIT_S = 300.0
 MOST_MEMORY_MB = {"validator": 280, "kiosk": 400}
 AUDIBLE = 1000
 """Of 32767: a tenth of what the words reach."""
+ROOM_MB = 512
 BAD_WORDS = ("ordering cycle", "rauc-WARNING")
 
 
@@ -32,7 +34,10 @@ def tray(place: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def written(image: Path, place: Path, desk: Path) -> Path:
-    return vehicle.written_disk(ROOT, image / "disk.img", place, desk)
+    """On a disk that is larger than the image."""
+    disk = vehicle.written_disk(ROOT, image / "disk.img", place, desk)
+    os.truncate(disk, disk.stat().st_size + (ROOM_MB << 20))
+    return disk
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,10 @@ def test_nothing_but_data_and_memory_can_be_written(machine: Guest) -> None:
     mounts = [line.split() for line in machine.run("cat /proc/mounts").splitlines()]
     on_disk = {place for device, place, _, options, *_ in mounts if device.startswith("/dev/") and "rw" in options.split(",")}
     assert on_disk <= {"/data", "/efi"}
+
+
+def test_the_data_partition_has_grown_to_the_end_of_the_disk(machine: Guest) -> None:
+    machine.wait_for("/data has grown", f"test $(findmnt -bno SIZE /data) -gt {ROOM_MB << 20}", 60)
 
 
 def test_a_ride_is_paid_shown_said_and_in_the_ledger(machine: Guest, tray: Path, rider: Path, figures: dict[str, object]) -> None:
