@@ -983,12 +983,14 @@ def _enrolling_signer(seeker: "Unenrolled", before: bytes) -> "Signer":
     if isinstance(keys, TokenAddress):
         return _vault_signer(keys, wish)
     beside, signer = enrolling_file(keys.path), _vault_signer(keys, wish)
-    if before and not beside.exists() and key_id(signer.public) == before and _belongs_here(signer):
+    if before and not beside.exists() and key_id(signer.public) == before and _belongs_here(signer, wish):
         return signer
     try:
         kept = _kept_beside_the_device_key(keys.path)
         if not (
-            beside.exists() and kept == _kept_beside_the_device_key(beside) and _belongs_here(_vault_signer(FileAddress(beside), wish))
+            beside.exists()
+            and kept == _kept_beside_the_device_key(beside)
+            and _belongs_here(_vault_signer(FileAddress(beside), wish), wish)
         ):
             lay_whole(beside, _new_device_key(kept, wish))
     except VaultFileRefused as refused:
@@ -996,13 +998,15 @@ def _enrolling_signer(seeker: "Unenrolled", before: bytes) -> "Signer":
     return _vault_signer(FileAddress(beside), wish)
 
 
-def _belongs_here(signer: "Signer") -> bool:
-    """False for a key that was made in another TPM. One that cannot be asked now may belong here."""
+def _belongs_here(signer: "Signer", wish: "DeviceKeySettings") -> bool:
+    """False for a key of another TPM, or of one where none is now. Raises ``Failure`` when the TPM that is here cannot be asked."""
     from drivers.errors import VaultLost
     from drivers.signing_tpm import TpmKey
     from drivers.tpm import KeyElsewhere
 
     if isinstance(signer, TpmKey):
+        if _tpm_for(wish) is None:
+            return False
         try:
             signer.sign(b"kazashi does the key sign?")
         except KeyElsewhere:

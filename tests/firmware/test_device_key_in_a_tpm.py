@@ -5,12 +5,14 @@ The strangers are tpm2-tools and OpenSSL, with and without its TPM module: they 
 
 import io
 import os
+import pty
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
 import time
+import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -165,6 +167,28 @@ def test_each_key_is_another_and_the_tpm_keeps_none_of_them(tpm: Tpm) -> None:
         SignatureChecker().check(Algorithm.ES256, each.public, each.sign(MESSAGE), MESSAGE)
     for kind in ("handles-transient", "handles-persistent", "handles-loaded-session"):
         assert tpm.tool("tpm2_getcap", kind).strip() == b""
+
+
+def test_the_kernels_device_is_asked_by_one_write_and_one_read_a_command(tpm: Tpm, key: TpmKey) -> None:
+    """A terminal in raw mode stands for it: a character device, and swtpm behind it."""
+    ours, devices = pty.openpty()
+    tty.setraw(devices)
+
+    def behind() -> None:
+        with suppress(OSError):
+            while command := os.read(ours, 4096):
+                with socket.socket(socket.AF_UNIX) as line:
+                    line.connect(str(tpm.device))
+                    line.sendall(command)
+                    os.write(ours, line.recv(4096))
+
+    thread = threading.Thread(target=behind, daemon=True)
+    thread.start()
+    named = TpmKey(Path(os.ttyname(devices)), key.key)
+    SignatureChecker().check(Algorithm.ES256, named.public, named.sign(MESSAGE), MESSAGE)
+    os.close(devices)
+    thread.join(10)
+    os.close(ours)
 
 
 def test_a_restart_of_the_tpm_changes_nothing(tpm: Tpm, key: TpmKey) -> None:
@@ -602,8 +626,9 @@ def test_a_key_in_the_tpm_is_exchanged_for_another_in_the_tpm(bus: Path, town: T
     assert tpms_key(bus) != first
 
 
+@pytest.mark.parametrize("forgets", [False, True])
 def test_a_unit_whose_tpm_was_cleared_says_so_and_comes_back_by_a_new_code(
-    bus: Path, town: Town, tpm: Tpm, enrol: Enrol, capsys: pytest.CaptureFixture[str]
+    *, bus: Path, town: Town, tpm: Tpm, enrol: Enrol, capsys: pytest.CaptureFixture[str], forgets: bool
 ) -> None:
     assert enrol(town.code()) == 0
     first = tpms_key(bus)
@@ -617,6 +642,8 @@ def test_a_unit_whose_tpm_was_cleared_says_so_and_comes_back_by_a_new_code(
     capsys.readouterr()
     assert main(["courier", *(f"--config={file}" for file in layers(bus)), "--check-key"]) == 1
     assert "enrol this vehicle again with a new code" in capsys.readouterr().err
+    if forgets:  # as an appliance enrols again: what the city gave is taken away
+        bus.with_name("enrolled.toml").unlink()
     assert enrol(town.code()) == 0
     assert tpms_key(bus) != first
     carry(bus)
@@ -661,6 +688,20 @@ def test_a_power_cut_anywhere_in_the_making_of_the_key_is_mended_by_the_same_cod
     assert not beside.exists()
     drive(bus, 1)
     carry(bus)
+    assert town.stored() == 1
+
+
+@pytest.mark.parametrize("home", ["", "file"])
+def test_a_unit_whose_tpm_is_gone_or_not_wanted_any_more_comes_back_with_a_file(
+    bus: Path, town: Town, tpm: Tpm, enrol: Enrol, home: str
+) -> None:
+    assert enrol(town.code()) == 0
+    drive(bus, 1)
+    if not home:
+        tpm.stop()
+    ask_for(bus, home)
+    assert enrol(town.code()) == 0
+    assert carry(bus) == "the device key is in a file: whoever copies the disk has it"
     assert town.stored() == 1
 
 
