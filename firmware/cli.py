@@ -45,6 +45,7 @@ CONTENTS = (
             "ledger": "verify, show or export a ledger; carry it by stick",
             "packages": "what the city sent; accept or reject what is held",
             "clock": "ask chrony and gpsd how far the clock can be trusted",
+            "counts": "count what goes wrong in the journal, for the city to see",
             "health": "try everything once, then let this system stay",
             "update": "bring a newer system from the city or a stick, and try it",
             "reset": "make a unit nobody again, when all that it knows is on a stick",

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from firmware.update_files import Words as UpdateWords
     from firmware.updater import Updater
     from ledger.carrier import Carrier, Keyring, Wire
+    from ledger.counts import Counts
     from ledger.courier import Pace
     from ledger.entry import Entry
     from ledger.package import Package, PackageKind
@@ -728,6 +729,43 @@ def vouch(told: Path) -> str:
     return state.name.lower()
 
 
+def count(file: Path, command: Sequence[str] = ("journalctl",)) -> str:
+    """Count what is new in the journal, leave the sums in ``file`` for the courier; a sentence. Raises ``Failure``."""
+    from firmware.counts import FIELDS, MOST_BYTES, MOST_ENTRIES, Counted, NoCounts, decode, encode, following
+    from firmware.system import Journal, JournalUnread
+
+    before, journal = Counted(), Journal(command)
+    try:
+        with file.open(encoding="ascii", errors="replace") as kept, suppress(NoCounts):
+            before = decode(kept.read(MOST_BYTES))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Failure(f"{file}: cannot be read ({error.strerror}); take it away, and the journal is counted anew") from error
+    try:
+        counted = following(before, journal.entries(before.cursor, FIELDS, MOST_ENTRIES), journal.disk_errors())
+    except JournalUnread as error:
+        raise Failure(f"nothing was counted: {error}; the same again later") from error
+    fresh = file.with_name(f"{file.name}.new")
+    try:
+        fresh.write_text(encode(counted), encoding="ascii")
+        fresh.replace(file)
+    except OSError as error:
+        raise Failure(f"{file}: cannot be written ({error.strerror}); name a file in a folder that exists") from error
+    if not counted.cursor:
+        raise Failure("the journal is empty, or this user may not read it; put the user into the group systemd-journal")
+    return ", ".join(f"{name} {number}" for name, number in counted.sums.items()) or "nothing is counted yet"
+
+
+def counted_in(file: Path) -> "Counts":
+    """What the city is told of the counts in ``file``; nothing where nobody counts, or what lies there makes no sense."""
+    from firmware.counts import MOST_BYTES, NoCounts, told
+
+    with suppress(OSError, NoCounts), file.open(encoding="ascii", errors="replace") as kept:
+        return told(kept.read(MOST_BYTES))
+    return ()
+
+
 def open_health(config: "Config | None", data: Path, run: Path) -> "Health":
     """What the health check is made of; it writes into ``data`` and asks for a restart in ``run``.
 
@@ -1173,6 +1211,7 @@ def open_courier(config: "Config", uplink: "Wire | None" = None, pace: "Pace | N
     import random
 
     from drivers.devices.clock_system import SystemClock
+    from firmware.counts import COUNTED
     from ledger.beside import BesideDatabase
     from ledger.carrier import Carrier, Down, Equipment
     from ledger.errors import LedgerError
@@ -1191,6 +1230,7 @@ def open_courier(config: "Config", uplink: "Wire | None" = None, pace: "Pace | N
         draw=random.SystemRandom().random,
         free_bytes=BesideDatabase(config.ledger).free_bytes,
         down=Down(wire, letterbox.city.package, lambda: _today(clock, config.zone)),
+        counts=partial(counted_in, COUNTED),
     )
     try:
         letterbox.lock()

@@ -1,13 +1,13 @@
-"""Adapter: what the health check and the update agent ask of systemd and of RAUC, by their own commands."""
+"""Adapter: what the health check, the update agent and the counting ask of systemd and of RAUC, by their own commands."""
 
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from firmware.health import SlotTrouble, Standing
 from firmware.updater import InstallFailed, InstallRefused
@@ -15,6 +15,7 @@ from ledger.beside import flush_folder
 
 _PATIENCE_S = 60
 _INSTALL_S = 30 * 60
+_LONGEST_ENTRY = 64 * 1024
 _REFUSALS = re.compile(r"signature|compatible|hook|manifest|certificate|bundle format|verif", re.IGNORECASE)
 """What RAUC's last word has in it when the bundle is at fault and not the machine."""
 
@@ -131,6 +132,51 @@ class TrialFile:
             self._failed.touch()
             flush_folder(self._failed.parent)
         self._request.touch()
+
+
+class JournalUnread(Exception):
+    """The journal could not be read; the message says why."""
+
+
+class Journal:
+    """What journald holds, by journalctl(1), and what ext4 counts by itself (Documentation/ABI/testing/sysfs-fs-ext4)."""
+
+    def __init__(self, command: Sequence[str] = ("journalctl",), ext4: Path = Path("/sys/fs/ext4")) -> None:
+        self._command = tuple(command)
+        self._ext4 = ext4
+
+    def entries(self, cursor: str, fields: Sequence[str], most: int) -> Iterator[Mapping[str, object]]:
+        """``most`` entries, from the one at ``cursor`` on (that one too, if it is still there), or from the oldest.
+
+        journalctl is ended with them. Raises ``JournalUnread``.
+        """
+        place = (f"--cursor={cursor}",) if cursor else ()
+        command = [*self._command, "--output=json", f"--output-fields={','.join(fields)}", "--no-pager", "--quiet", *place]
+        try:
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+                told, said = cast("IO[bytes]", reading.stdout), cast("IO[bytes]", reading.stderr)
+                given = 0
+                while given < most and (line := told.readline(_LONGEST_ENTRY)):
+                    with suppress(ValueError):
+                        found: object = json.loads(line)
+                        if isinstance(found, dict):
+                            yield cast("dict[str, object]", found)
+                            given += 1
+                if given == most:
+                    reading.kill()
+                elif reading.wait():
+                    lines = said.read(_LONGEST_ENTRY).decode(errors="replace").strip().splitlines()
+                    raise JournalUnread(f"journalctl says: {lines[-1] if lines else f'status {reading.returncode}'}")
+        except OSError as error:
+            raise JournalUnread(f"journalctl cannot be run: {error}") from error
+
+    def disk_errors(self) -> int:
+        """ext4's errors since the last check of each file system, together."""
+        found = 0
+        for file in self._ext4.glob("*/errors_count"):
+            with suppress(OSError, ValueError):
+                found += int(file.read_text())
+        return found
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

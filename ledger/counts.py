@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 SOURCES = (
     *("station", "screen", "courier", "clock", "update", "enrol", "provision", "admit", "health", "failed", "attendant", "counts", "grow"),
-    *("counts", "pcscd", "rauc", "data", "kernel", "systemd", "other"),
+    *("pcscd", "rauc", "data", "kernel", "systemd", "other"),
 )
 """Kazashi's own units by their names, ``data`` the data partition's mount, what is not ours by its own; ``other`` is all the rest."""
 

@@ -9,6 +9,7 @@ from typing import cast
 
 from firmware import compose
 from firmware.config import load
+from firmware.log import begin as begin_log
 from ledger.courier import Pace
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.check_key:
         print(compose.try_the_key(config))
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    begin_log()
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda given, _: stopped.append(given))

@@ -16,6 +16,7 @@ from drivers.devices.display import Display
 from firmware import compose
 from firmware.commands import screen
 from firmware.failure import Failure
+from firmware.log import begin as begin_log
 from firmware.screen import Screen
 from validator.messages import Message, Presenter, Shown
 
@@ -34,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status 0 when it was ended."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    begin_log()
     logging.getLogger(__name__).error("%s has given up; it is not started again until somebody does it or the power was off", options.unit)
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,6 +8,7 @@ from firmware import compose
 from firmware.config import load
 from firmware.failure import Failure
 from firmware.health import PATIENCE_S, examine
+from firmware.log import begin as begin_log
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status 0 when all is well and the slot is marked good; raises ``Failure`` with everything that is not."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    begin_log()
     logging.getLogger("validator").setLevel(logging.WARNING)  # the self-test's tap must not look like a rider's
     reason = compose.why_not(options.config)
     config = load(options.config) if reason is None else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from firmware import compose
 from firmware.config import Config, load
 from firmware.failure import LedgerUnusable
+from firmware.log import begin as begin_log
 from firmware.power import State
 from validator.standby import Reason
 
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
     That is when the vehicle is fed again after its end was recorded, and when what kept it from taking cards is over.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    begin_log()
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda given, _: stopped.append(given))
