@@ -230,6 +230,14 @@ def software() -> str:
     return running(MANIFEST)[1] or VERSION
 
 
+def image_name() -> str:
+    """The beginning of the name of the image that runs, which is the hash of its root; our version where no image runs."""
+    try:
+        return Path("/run/kazashi-image/name").read_text(encoding="ascii").strip()[:12]
+    except OSError:
+        return VERSION
+
+
 def machine() -> Machine:
     """The machine we run on, as the doctor sees it."""
     from firmware.machine import LinuxMachine
@@ -698,6 +706,7 @@ def open_station(config: "Config", presenter: "Presenter") -> Generator["Station
             parts=partial(_parts_of, presenter),
             rulebook=rulebook,
             new_shift=clock.new_shift,
+            image=image_name(),
         )
         duty = resume(tariff.operator.id, config.vehicle, rules.trips, ledger.last)
         station = Station(equipment, Terms(tariff, config.terminal, config.zone, versions, config.city.keep_days), duty)

@@ -36,6 +36,10 @@ EXAMPLE: Mapping[str, int | str] = {
     "minute": 2,
     "stop": "みなと町",
     "stop_reading": "ミナトマチ",
+    "image": "8a845bb1c8fb",
+    "unit": 12,
+    "waiting": 240,
+    "clock": "gnss",
 }
 """A value for every slot, for pictures, tables and checks."""
 

@@ -41,6 +41,7 @@ class Message(Enum):
     TROUBLE = "trouble"  # the store failed after the debit: touch again later; nothing is lost
     RETOUCH_FIRST = "retouch_first"  # to the driver: cancel refused while an outcome is unknown
     NO_TRIP = "no_trip"  # no trip is open: please wait for the driver
+    ABOUT = "about"  # to the mechanic: what runs here: image, unit, waiting, clock
     CLOSING = "closing"  # power is going: no new taps
     WELCOME = "welcome"  # a kiosk without its services
 

@@ -64,7 +64,7 @@ class Equipment:
 
     ``random(n)``: n bytes nobody can guess. ``blocked(rider)``: on the deny list. ``letterbox``: None where no courier is. ``parts()``: how
     the parts of ``ledger.notes.PARTS`` do that the station itself does not know. ``rulebook``: None where the rules never change.
-    ``new_shift()``: called before a shift is opened; from there on the clock may be set back.
+    ``new_shift()``: called before a shift is opened; from there on the clock may be set back. ``image``: the name of what runs, short.
     """
 
     reader: Reader
@@ -80,6 +80,7 @@ class Equipment:
     parts: Callable[[], Mapping[str, int]] = dict[str, int]
     rulebook: Rulebook | None = None
     new_shift: Callable[[], None] = lambda: None
+    image: str = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ class Station:
         if Kind.TRIP_CLOSE in pressed.notes:
             self._rules_at_ns = self.equipment.clock.monotonic_ns()  # the next trip may be opened any moment
         if pressed.says is not None:
-            self._show(Shown(pressed.says))
+            self._show(self._about() if pressed.says is Message.ABOUT else Shown(pressed.says))
         else:
             self._show_idle()
 
@@ -527,6 +528,13 @@ class Station:
             shown = Shown(Message.NO_TRIP)
         self.equipment.presenter.show(shown)
         self._idle_at_ns = None
+
+    def _about(self) -> Shown:
+        """What a mechanic reads off a standing vehicle before he calls the office."""
+        known = self.equipment.ledger.acknowledged()
+        waiting = self.equipment.ledger.head().seq - (known.head.seq if known else 0)
+        clock = ClockState(self._scene(self.duty).when.clock).name.lower()
+        return Shown(Message.ABOUT, {"image": self.equipment.image, "unit": self.terms.terminal, "waiting": waiting, "clock": clock})
 
     def _stop(self) -> dict[str, int | str]:
         """The stop's name and, where the feed has it, its reading: a name is never read by guess."""

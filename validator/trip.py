@@ -132,15 +132,14 @@ def press(duty: Duty, key_press: KeyPress, *, unsure: bool, service_day: int) ->
             return _turn_trip(duty, service_day)
         case DriverKey.NEXT_STOP | DriverKey.PREVIOUS_STOP if duty.trip:
             return _move(duty, duty.trip, 1 if key is DriverKey.NEXT_STOP else -1)
-        case DriverKey.PAIR:
-            return Pressed(replace(duty, armed=ONE_ADULT if duty.armed.riders > 1 else replace(duty.armed, adults=2, children=0)))
-        case DriverKey.CHILD:
-            adults, children = _WITH_ONE_MORE_CHILD[duty.armed.adults, duty.armed.children]
-            return Pressed(replace(duty, armed=replace(duty.armed, adults=adults, children=children)))
+        case DriverKey.PAIR | DriverKey.CHILD:
+            return Pressed(replace(duty, armed=_with_more_riders(duty.armed, key)))
         case DriverKey.TICKET | DriverKey.FARE | DriverKey.STOP:
             return Pressed(replace(duty, typing=key, typed=""))
         case DriverKey.CLEAR if duty.armed != ONE_ADULT:
             return Pressed(replace(duty, armed=ONE_ADULT))
+        case DriverKey.ENTER if duty.trip is None:
+            return Pressed(duty, says=Message.ABOUT)
         case DriverKey.CLEAR if unsure:
             return Pressed(duty, says=Message.RETOUCH_FIRST)
         case _:
@@ -194,6 +193,13 @@ def by_timetable(duty: Duty, trips: Sequence[Trip]) -> Duty:
 
 def _comes_after(entry: Entry | None, earlier: Entry) -> bool:
     return entry is not None and entry.seq > earlier.seq
+
+
+def _with_more_riders(armed: Armed, key: DriverKey) -> Armed:
+    if key is DriverKey.PAIR:
+        return ONE_ADULT if armed.riders > 1 else replace(armed, adults=2, children=0)
+    adults, children = _WITH_ONE_MORE_CHILD[armed.adults, armed.children]
+    return replace(armed, adults=adults, children=children)
 
 
 def _keyed(duty: Duty, number: int) -> Armed:

@@ -304,3 +304,15 @@ def test_a_driver_hears_of_a_dead_reader_within_seconds_and_riders_are_not_held_
     assert bus.heard.last().message is Message.OUT_OF_ORDER
     assert town.clock.monotonic_ns() - before < 5_000_000_000
     assert counters(card).spent == 0
+
+
+# ── a mechanic, between two trips ──
+
+
+def test_a_mechanic_reads_what_runs_here_off_a_standing_bus(town: Town) -> None:
+    bus = at_second_stop(town)
+    bus.press(Key.TRIP)
+    bus.press(Key.ENTER)
+    said = bus.heard.last()
+    assert said.message is Message.ABOUT
+    assert said.values == {"image": "-", "unit": bus.terminal, "waiting": bus.store.head().seq, "clock": "ntp"}

@@ -82,6 +82,10 @@ def large_numbers() -> list[Feedback]:
         "minute": 59,
         "stop": "みなと町総合福祉センター前",
         "stop_reading": "ミナトマチソーゴーフクシセンターマエ",
+        "image": "dddddddddddd",
+        "unit": 2**24 - 1,
+        "waiting": 1_000_000,
+        "clock": "carried",
     }
     return [WORDS.phrase(Shown(message, values)) for message in Message]
 

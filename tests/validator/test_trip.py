@@ -183,3 +183,9 @@ def test_a_closed_trip_is_not_opened_again() -> None:
 def test_a_trip_that_the_table_no_longer_has_is_not_resumed() -> None:
     unknown = replace(ON_TRIP, trip=replace(TRIPS[0], id="gone"))
     assert resumed(entry(Kind.SHIFT_OPEN), entry(Kind.TRIP_OPEN, unknown)) == START
+
+
+def test_between_two_trips_enter_asks_what_runs_here_and_on_a_trip_it_asks_nothing() -> None:
+    between = press(replace(ON_TRIP, trip=None), KeyPress(Key.ENTER), unsure=False, service_day=1)
+    assert (between.says, between.notes) == (Message.ABOUT, ())
+    assert press(ON_TRIP, KeyPress(Key.ENTER), unsure=False, service_day=1).says is None

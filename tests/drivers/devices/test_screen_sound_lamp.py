@@ -57,7 +57,7 @@ def test_the_pictures_in_the_documents_are_the_ones_that_are_drawn() -> None:
     names = {f"{one.name}-{one.width}x{one.height}.png" for one in pictures(WORDS)}
     folder = ROOT / "docs" / "pictures"
     assert {path.name for path in folder.glob("*-*x*.png")} >= names
-    assert sum((folder / name).stat().st_size for name in names) < 1_500_000
+    assert sum((folder / name).stat().st_size for name in names) < len(names) * 22_000
 
 
 def test_the_table_of_messages_is_up_to_date() -> None:
