@@ -85,9 +85,7 @@ def settings(config: str) -> Settings:
 
 def recipe_here(role: str) -> Recipe:
     """The role's recipe, its paths as they are in a root of Buildroot."""
-    return recipe.read(
-        f"{role}.toml", lambda name: (ROOT / "images" / name).read_text(encoding="utf-8").replace("python3.11", f"python{PYTHON}")
-    )
+    return recipe.read(f"{role}.toml", lambda name: (ROOT / "images" / name).read_text(encoding="utf-8").replace("3.11", PYTHON))
 
 
 def finish_root(tree: Path, chosen: Settings, library: Path, host: Path, epoch: int) -> None:
