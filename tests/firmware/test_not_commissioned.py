@@ -59,7 +59,9 @@ def ended(unit: Path, *, after: str = "", status: int) -> str:
         said = ""
         while after and after not in said:
             assert select.select([process.stdout], [], [], 15)[0], said
-            said += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, said  # it ended before it said that
+            said += line
         if after:
             process.send_signal(signal.SIGTERM)
         said += process.stdout.read()
