@@ -5,8 +5,8 @@ heartbeat carries a self-test through the whole chain of a tap, and the city com
 
 **Silent** is counted in hours of service: a bus that sleeps in its depot from midnight to five is not silent. **Frozen** is what still
 answers and does not work: a part of the self-test is broken or was not tested, or there is contact today and no tap until now, where the
-day before had many until the same hour. **Clock**: the terminal's time differs from ours on arrival; or it does not know the time. A
-revoked vehicle is nobody's concern here.
+day before had many until the same hour. **Unsteady** is what its own counts say (``backoffice.counted``). **Clock**: the terminal's time
+differs from ours on arrival; or it does not know the time. A revoked vehicle is nobody's concern here.
 
 The findings are told in Japanese and English, as data beside the code (``WORDS``).
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import Enum
 
+from backoffice import counted
 from drivers.devices.clock import ClockState
 from ledger.notes import BROKEN, NOT_TESTED, Heartbeat
 
@@ -30,6 +31,7 @@ class Ill(Enum):
     BROKEN_PART = "broken-part"
     UNTESTED_PART = "untested-part"
     NO_TAPS = "no-taps"
+    UNSTEADY = "unsteady"
     CLOCK_UNSET = "clock-unset"
     CLOCK_OFF = "clock-off"
     OLD_TABLE = "old-table"
@@ -118,6 +120,9 @@ def _ills(condition: Condition, now_ms: int, zone: tzinfo, rules: Rules, table: 
         yield (Ill.NEVER_HEARD, hours) if condition.contact_ms is None else (Ill.SILENT, hours)
     if condition.beat is not None:
         yield from _ills_of(condition.beat, condition.beat_ms, rules, table)
+        if told := counted.worth_a_look(condition.beat.counts, condition.beat.up_s):
+            since_ms = max(0, condition.beat_ms - condition.beat.up_s * 1000)
+            yield Ill.UNSTEADY, counted.detail(told, since_ms, zone)
     if not silent and condition.contact_ms is not None and condition.taps == 0 and condition.taps_before >= rules.many_taps:
         yield Ill.NO_TAPS, str(condition.taps_before)
 
@@ -144,6 +149,7 @@ WORDS = {
         Ill.SILENT: "運行時間で{}時間、通信がありません。",
         Ill.BROKEN_PART: "自己診断で故障: {}。",
         Ill.UNTESTED_PART: "自己診断が未実施: {}。",
+        Ill.UNSTEADY: "動作が不安定です。{}。",
         Ill.NO_TAPS: "通信はありますが、本日のタッチが0件です(前日の同時刻までに{}件)。",
         Ill.CLOCK_UNSET: "端末の時計が合わせられていません。",
         Ill.CLOCK_OFF: "端末の時計が{}秒ずれています。",
@@ -154,6 +160,7 @@ WORDS = {
         Ill.SILENT: "no contact for {} hours of service.",
         Ill.BROKEN_PART: "the self-test finds broken: {}.",
         Ill.UNTESTED_PART: "the self-test did not test: {}.",
+        Ill.UNSTEADY: "{}.",
         Ill.NO_TAPS: "in contact, but without a tap today; {} the day before until this hour.",
         Ill.CLOCK_UNSET: "does not know the time.",
         Ill.CLOCK_OFF: "its clock is off by {} seconds.",
@@ -169,5 +176,7 @@ def told(finding: Finding, language: str) -> str:
         detail = "、".join(PARTS.get(part, part) for part in detail.split())
     elif finding.ill in {Ill.BROKEN_PART, Ill.UNTESTED_PART}:
         detail = ", ".join(detail.split())
+    elif finding.ill is Ill.UNSTEADY:
+        detail = counted.in_words(detail, language)
     mark = "" if language == "ja" else " "
     return f"{finding.name}:{mark}{WORDS[language][finding.ill].format(detail)}"

@@ -212,6 +212,8 @@ class Registry:
             "rider_key": min(versions.rider_key, 2**31 - 1),
             "software": beat.software,
             "selftest": dict(beat.selftest),
+            "counts": dict(beat.counts),
+            "up_s": beat.up_s,
         }
         try:
             with self._database.writing() as connection:
@@ -373,4 +375,6 @@ def _beat(row: Row[Any]) -> Heartbeat:
     versions = Versions(row.table_version, row.scheme_version, row.operator_version, row.rules_software, row.card_key, row.rider_key)
     selftest = tuple((part, int(row.selftest[part])) for part in PARTS if part in row.selftest)
     at = When(row.boot, row.mono_ms, row.utc_ms, row.clock)
-    return Heartbeat(row.device, row.epoch, row.head_seq, row.head_hash, at, selftest, row.free_bytes, versions, row.software)
+    counts = tuple(sorted((str(name), int(number)) for name, number in row.counts.items()))
+    about = (row.device, row.epoch, row.head_seq, row.head_hash)
+    return Heartbeat(*about, at, selftest, row.free_bytes, versions, row.software, counts, row.up_s)

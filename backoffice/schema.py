@@ -347,7 +347,7 @@ loss = Table(
     PrimaryKeyConstraint("device", "epoch", "first_seq", "last_seq"),
 )
 
-# ``ledger.notes.Heartbeat``; ``selftest``: an object, part to state.
+# ``ledger.notes.Heartbeat``; ``selftest``: an object, part to state; ``counts``: an object, name to number, empty where nobody counts.
 heartbeat = Table(
     "heartbeat",
     metadata,
@@ -369,6 +369,8 @@ heartbeat = Table(
     _text("rules_software"),
     _text("software"),
     Column("selftest", JSON, nullable=False),
+    Column("counts", JSON, nullable=False, server_default="{}"),
+    Column("up_s", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("device", "received_ms"),
 )
 

@@ -28,6 +28,7 @@ from backoffice.console.facts import (
 )
 from backoffice.health import Condition
 from drivers.devices.clock import ClockState
+from ledger.counts import Counts
 from ledger.entry import Kind, Outcome, Versions, When
 from ledger.notes import BROKEN, NOT_TESTED, PARTS, WORKS, Heartbeat
 
@@ -87,6 +88,7 @@ class MadeUpBooks:
             _vehicle(5, taps=12, untested="sound"),
             replace(_vehicle(6, taps=9), next_seq=9_350),
             _vehicle(7, taps=0),
+            _vehicle(10, taps=33, counts=(("oom-kills", 2), ("other-warnings", 9), ("station-starts", 8))),
             replace(_vehicle(8, taps=0), condition=Condition(8, "港08", NOW_MS - 6 * _DAY), epoch=0, next_seq=1),
             replace(_vehicle(9, taps=0, quiet_ms=80 * _DAY), revoked=True),
         )
@@ -189,13 +191,14 @@ def _day_ms(day: int) -> int:
     return day * _DAY + 11 * _HOUR
 
 
-def _vehicle(number: int, taps: int, quiet_ms: int = 0, broken: str = "", untested: str = "") -> Vehicle:
+def _vehicle(number: int, taps: int, quiet_ms: int = 0, *, broken: str = "", untested: str = "", counts: Counts = ()) -> Vehicle:
     head = 8_000 + 400 * number
     contact = NOW_MS - number * _MINUTE - quiet_ms
     state = {broken: BROKEN, untested: NOT_TESTED}
     selftest = tuple((part, state.get(part, WORKS)) for part in PARTS)
     at = When(3, 7 * _HOUR, contact, ClockState.NTP)
-    beat = Heartbeat(number, 1, head, bytes(32), at, selftest, 900_000_000, Versions(software="1.0.3"), "1.0.3")
+    versions = Versions(software="1.0.3")
+    beat = Heartbeat(number, 1, head, bytes(32), at, selftest, 900_000_000, versions, "1.0.3", counts, 28 * 3600 if counts else 0)
     before = 55 if number == 7 else taps + 3
     condition = Condition(number, f"港{number:02}", NOW_MS - 300 * _DAY, contact, beat, contact, taps, before)
     return Vehicle(condition, "みなと町営バス", revoked=False, epoch=1, next_seq=head - number + 2, holes=0)

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from urllib.parse import quote
 
+from backoffice import counted
 from backoffice.bill import Bill, Closed, Month, Status
 from backoffice.bill_words import what
 from backoffice.console.facts import Accounts, Alarm, Gaps, Grant, Ride, Rider, Sort, Trouble, Troubles, Vehicle
@@ -66,6 +67,7 @@ _ILLS = {
     Ill.BROKEN_PART: Level.ACT,
     Ill.UNTESTED_PART: Level.LOOK,
     Ill.NO_TAPS: Level.ACT,
+    Ill.UNSTEADY: Level.LOOK,
     Ill.CLOCK_UNSET: Level.LOOK,
     Ill.CLOCK_OFF: Level.LOOK,
     Ill.OLD_TABLE: Level.LOOK,
@@ -114,7 +116,7 @@ def vehicle_state(vehicle: Vehicle, rules: Rules, now: Now, say: Say) -> State:
     if vehicle.revoked:
         return State(Level.REST, say("state.revoked"))
     ills = sorted(findings((condition,), now.unix_ms, now.zone, rules), key=lambda finding: _ORDER.index(_ILLS[finding.ill]))
-    found = [(_ILLS[each.ill], f"ill.{each.ill.value}", _ill_detail(each, say)) for each in ills]
+    found = [(_ILLS[each.ill], f"ill.{each.ill.value}", _ill_detail(each, now, say)) for each in ills]
     if vehicle.holes:
         found.append((Level.LOOK, "ill.holes", ""))
     if condition.contact_ms is not None and _waiting(vehicle) > BEHIND:
@@ -129,10 +131,23 @@ def vehicle_state(vehicle: Vehicle, rules: Rules, now: Now, say: Say) -> State:
     return State(Level.GOOD, say("state.good"))
 
 
-def _ill_detail(finding: Finding, say: Say) -> str:
+def _ill_detail(finding: Finding, now: Now, say: Say) -> str:
     if finding.ill in {Ill.BROKEN_PART, Ill.UNTESTED_PART}:
         return say("state.and").join(say(f"part.{part}") for part in finding.detail.split())
+    if finding.ill is Ill.UNSTEADY:
+        return _counted(finding.detail, now, say)
     return finding.detail
+
+
+def _counted(detail: str, now: Now, say: Say) -> str:
+    since, found = counted.read(detail)
+    told: list[str] = []
+    for name, number in found:
+        source, mark = counted.parts(name)
+        whose = _either(say, f"source.{source}", "source.other") if source else ""
+        told.append(say(f"counted.{mark}", count=number, source=whose))
+    at = moment(int(since.timestamp() * 1000), now, say).text
+    return say("counted.since", at=at, what=say("state.and").join(told))
 
 
 def _waiting(vehicle: Vehicle) -> int:

@@ -171,6 +171,21 @@ def heartbeat(signer: Signer, *, device: int = DEVICE, head: int = 0) -> bytes:
 LEDGER = [ride(seq) for seq in range(1, 21)]
 
 
+def test_a_heartbeat_that_counts_is_kept_and_one_that_counts_what_has_no_name_is_refused(town: Town, terminal: Ed25519Key) -> None:
+    counted = (("oom-kills", 1), ("station-starts", 8))
+    at, selftest = When(1, 2, NOW_MS, 3), tuple((part, WORKS) for part in PARTS)
+    beat = Heartbeat(DEVICE, EPOCH, 0, genesis(DEVICE, EPOCH), at, selftest, 10**9, Versions(), "1", counted, 60)
+    payload = notes.encode_heartbeat(beat)
+    town.post("heartbeats", seal.seal(terminal, Content.HEARTBEAT, payload))
+    (condition,) = town.books.conditions(NOW_MS, date(2026, 5, 29))
+    assert condition.beat == beat
+
+    odd = seal.seal(terminal, Content.HEARTBEAT, payload.replace(b"oom-kills", b"who-rides"))
+    status, kind, sentence = town.refused("heartbeats", odd)
+    assert (status, kind) == (400, "malformed")
+    assert sentence == "The heartbeat counts something that has no name in this software's table."
+
+
 # --- batches ------------------------------------------------------------------------------------------------------------------------------
 
 

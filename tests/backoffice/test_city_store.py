@@ -294,6 +294,26 @@ def test_migrating_again_changes_nothing(books: Store, vehicle: MakeVehicle) -> 
     assert count(books, schema.entry) == 20
 
 
+def test_books_of_before_vehicles_counted_keep_their_heartbeats_which_counted_nothing(books: Store) -> None:
+    columns = [column.name for column in schema.heartbeat.columns if column.name not in {"counts", "up_s"}]
+    values = dict.fromkeys(columns, 1) | dict.fromkeys(("rules_software", "software"), "1") | {"selftest": {"reader": 0}}
+    values |= dict.fromkeys(("head_hash", "table_version", "scheme_version", "operator_version"), b"1")
+    old = sa.table("heartbeat", *(sa.column(name, schema.heartbeat.c[name].type) for name in columns))
+    owner = sa.create_engine(books.engine.url)  # the program itself may neither drop nor make a column
+    with owner.begin() as connection:
+        for name in ("counts", "up_s"):
+            connection.exec_driver_sql(f"ALTER TABLE heartbeat DROP COLUMN {name}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+        connection.execute(sa.insert(old).values(values))
+    owner.dispose()
+
+    books.migrate()
+
+    with books.reading() as connection:
+        row = connection.execute(sa.select(schema.heartbeat.c.counts, schema.heartbeat.c.up_s)).one()
+    assert tuple(row) == ({}, 0)
+
+
 def test_two_programs_that_start_at_once_migrate_once(url: str) -> None:
     stores = [Store.open(url) for _ in range(3)]
     threads = [threading.Thread(target=store.migrate) for store in stores]

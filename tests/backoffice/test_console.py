@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backoffice import receive, settle
+from backoffice import counted, receive, settle
 from backoffice.bill import Closed, Month
 from backoffice.console import door, made_up, views, words
 from backoffice.console.facts import Accounts, Alarm, Books, Reading, Rider, Sort, Trouble, Troubles, Vehicle
@@ -70,7 +70,7 @@ def changed(vehicle: Vehicle, **change: Any) -> Vehicle:
     condition, beat = vehicle.condition, vehicle.condition.beat
     assert beat is not None
     at = replace(beat.at, **{name: value for name, value in change.items() if hasattr(beat.at, name)})
-    beat = replace(beat, at=at, **{name: value for name, value in change.items() if name in {"selftest", "head_seq"}})
+    beat = replace(beat, at=at, **{name: value for name, value in change.items() if name in {"selftest", "head_seq", "counts", "up_s"}})
     own = {name: value for name, value in change.items() if name in {"contact_ms", "taps", "taps_before", "beat"}}
     rest = {name: value for name, value in change.items() if name in {"revoked", "holes", "next_seq", "epoch"}}
     return replace(vehicle, condition=replace(condition, **({"beat": beat} | own)), **rest)
@@ -94,6 +94,26 @@ def test_every_reason_of_a_loss_part_of_a_self_test_and_outcome_of_a_ride_has_a_
     assert all(say.has(name) for name, _ in views._OUTCOMES.values())
     assert all(say.has(f"ill.{ill.value}.{part}") for ill in Ill for part in ("word", "do"))
     assert set(views._ILLS) == set(Ill)
+
+
+def test_whatever_a_vehicle_may_count_has_its_words_on_the_page(say: Say) -> None:
+    for rule in counted.RULES:
+        source, mark = counted.parts(rule.name)
+        assert say.has(f"counted.{mark}")
+        assert not source or say.has(f"source.{source}"), source
+
+
+def test_what_a_vehicle_counted_is_one_line_with_since_when_and_what_to_do() -> None:
+    counts = (("oom-kills", 1), ("station-starts", 8))
+    vehicle = changed(a_vehicle(), counts=counts, up_s=28 * 3600, contact_ms=NOW.unix_ms)
+    said = {language: views.vehicle_state(vehicle, RULES, NOW, WORDS.in_language(language)).detail for language in Language}
+    assert said[Language.JA] == (
+        "11月23日 06:31から、メモリ不足による終了 1回・カード処理の再起動 7回。翌日も続く場合は、車載機の点検を事業者へお願いしてください。"
+    )
+    assert said[Language.EN] == (
+        "Since 23 Nov 06:31: memory ran out (1), card handling restarted (7). "
+        "If it goes on the next day, please have the operator check its terminal."
+    )
 
 
 def test_every_code_of_the_quarantine_and_every_alarm_has_words_of_its_own(say: Say) -> None:
@@ -142,6 +162,8 @@ def test_no_header_breaks_the_choice_of_language(asked: str) -> None:
         ({"selftest": (("antenna", BROKEN),)}, "ill.broken-part.word", Level.ACT),
         ({"selftest": (("antenna", NOT_TESTED),)}, "ill.untested-part.word", Level.LOOK),
         ({"taps": 0, "taps_before": 90}, "ill.no-taps.word", Level.ACT),
+        ({"counts": (("station-starts", 4),), "up_s": 3600}, "ill.unsteady.word", Level.LOOK),
+        ({"counts": (("station-starts", 3),), "up_s": 3600}, "state.good", Level.GOOD),
         ({"clock": ClockState.UNSET}, "ill.clock-unset.word", Level.LOOK),
         ({"utc_ms": 0}, "ill.clock-off.word", Level.LOOK),
         ({"holes": 2}, "ill.holes.word", Level.LOOK),
@@ -174,7 +196,7 @@ def test_vehicles_that_need_somebody_come_first_and_are_counted_at_the_top(say: 
     assert table is not None
     levels = [cell.level for row in table.rows for cell in row[1:2] if isinstance(cell, State)]
     assert levels == sorted(levels, key=[Level.ACT, Level.LOOK, Level.GOOD, Level.REST].index)
-    assert page.state == State(Level.ACT, say("vehicles.some_act", count=3), say("vehicles.some_look", count=4))
+    assert page.state == State(Level.ACT, say("vehicles.some_act", count=3), say("vehicles.some_look", count=5))
 
 
 def test_a_clock_that_runs_ahead_makes_no_time_negative(say: Say) -> None:

@@ -77,6 +77,25 @@ def test_an_old_fare_table_is_named_when_the_one_in_force_is_known() -> None:
     assert ills(WELL, table=b"") == []
 
 
+def test_a_vehicle_that_starts_again_and_again_is_named_in_one_line_with_since_when() -> None:
+    beat = replace(BEAT, counts=(("oom-kills", 1), ("other-warnings", 900), ("station-starts", 8)), up_s=30 * 3600)
+    (found,) = findings([replace(WELL, beat=beat)], NOON, TOKYO, RULES, TABLE)
+    assert found.ill is Ill.UNSTEADY
+    assert told(found, "en") == "minato-7: memory ran out once, station started again 7 times since Tuesday 9 June 06:00."
+    assert told(found, "ja") == "minato-7:動作が不安定です。6月9日(火)06:00から、メモリ不足による終了1回、カード処理の再起動7回。"
+
+
+def test_what_a_good_day_counts_too_is_not_worth_a_word() -> None:
+    beat = replace(BEAT, counts=(("courier-starts", 2), ("kernel-errors", 12), ("station-errors", 3), ("station-starts", 2)), up_s=3600)
+    assert ills(replace(WELL, beat=beat)) == []
+
+
+def test_a_vehicle_that_claims_to_run_since_before_there_were_clocks_breaks_nothing() -> None:
+    beat = replace(BEAT, counts=(("oom-kills", 1),), up_s=2**63 - 1)
+    (found,) = findings([replace(WELL, beat=beat)], NOON, TOKYO, RULES, TABLE)
+    assert "1 January" in told(found, "en")
+
+
 def test_the_most_urgent_comes_first() -> None:
     old = replace(WELL, name="a", beat=replace(BEAT, versions=Versions(b"87654321")))
     silent = replace(WELL, name="b", contact_ms=ms(9, 12))
@@ -93,4 +112,5 @@ def test_service_hours_are_counted_over_days_and_their_ends() -> None:
 def test_every_finding_has_its_sentence_in_both_languages() -> None:
     for ill in Ill:
         for language, words in WORDS.items():
-            assert told(Finding(7, "minato-7", ill, "5"), language).startswith("minato-7:"), (ill, words)
+            detail = "2026-06-09T06:00+09:00 station-starts:7" if ill is Ill.UNSTEADY else "5"
+            assert told(Finding(7, "minato-7", ill, detail), language).startswith("minato-7:"), (ill, words)

@@ -87,6 +87,18 @@ def test_the_newest_heartbeat_is_what_the_report_judges_and_the_largest_numbers_
     assert (condition.beat.software, condition.beat.free_bytes, condition.beat.selftest) == ("new", most, selftest)
 
 
+def test_what_a_vehicle_counts_is_kept_with_its_heartbeat_and_an_older_vehicle_counts_nothing(books: Store) -> None:
+    city = CityBooks(books)
+    admitted(city)
+    selftest = tuple((part, WORKS) for part in PARTS)
+    plain = Heartbeat(7, 5, 1, bytes(32), When(1, 2, 3, 3), selftest, 9, Versions(), "old")
+    counting = replace(plain, counts=(("oom-kills", 2**32 - 1), ("station-starts", 8)), up_s=2**63 - 1)
+    for number, beat in enumerate((plain, counting, plain)):
+        city.heard(beat, NOW_MS + number)
+        (condition,) = city.conditions(NOW_MS + number, date(2026, 5, 29))
+        assert condition.beat == beat
+
+
 def test_an_alarm_is_raised_once(books: Store) -> None:
     city = CityBooks(books)
     for _ in range(2):

@@ -18,7 +18,8 @@ from firmware.cli import main
 from ledger import batch, receipt, seal
 from ledger.chain import follow, genesis
 from ledger.codec import encode
-from ledger.entry import Entry, Kind, When
+from ledger.entry import Entry, Kind, Versions, When
+from ledger.notes import PARTS, WORKS, Heartbeat
 
 KAZASHI = [sys.executable, "-c", "import sys; from firmware.cli import main; sys.exit(main())"]
 TERMINAL = Ed25519Key(b"\x07" * 32)
@@ -172,6 +173,18 @@ def test_report_says_in_both_languages_that_all_is_well_or_what_is_not(capsys: p
     enrolled(capsys)
     assert main(["backoffice", "report"]) == 0
     assert capsys.readouterr().out == "1台、異常はありません。\n1 vehicles, nothing is wrong.\n"
+
+
+def test_report_names_a_vehicle_that_starts_again_and_again(capsys: pytest.CaptureFixture[str]) -> None:
+    enrolled(capsys)
+    at, selftest = When(1, 2, compose.now_ms(), 3), tuple((part, WORKS) for part in PARTS)
+    beat = Heartbeat(12, 5, 0, genesis(12, 5), at, selftest, 10**9, Versions(), "1", (("station-starts", 8),), 3600)
+    with compose.open_books(default()) as books:
+        books.heard(beat, at.utc_ms)
+    assert main(["backoffice", "report"]) == 1
+    japanese, english = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"minato-12:動作が不安定です。\d+月\d+日\(.\)\d\d:\d\dから、カード処理の再起動7回。", japanese)
+    assert re.fullmatch(r"minato-12: station started again 7 times since \w+day \d+ \w+ \d\d:\d\d\.", english)
 
 
 def test_report_names_what_nobody_has_seen_to_yet(capsys: pytest.CaptureFixture[str]) -> None:
