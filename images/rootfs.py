@@ -204,7 +204,7 @@ def empty_files(tree: Path) -> None:
     write(tree / "etc/machine-id", "", mode=0o444)
     write(tree / "etc/hostname", "kazashi\n")
     (tree / "etc/resolv.conf").unlink(missing_ok=True)
-    (tree / "etc/resolv.conf").symlink_to("/run/systemd/resolve/stub-resolv.conf")
+    (tree / "etc/resolv.conf").symlink_to("/run/systemd/resolve/resolv.conf")
 
 
 def no_setuid(tree: Path) -> None:

@@ -98,6 +98,12 @@ def test_the_users_and_folders_are_made_as_they_are_described(root: Path) -> Non
     assert stat.S_IMODE((root / "data/unit/keys/courier").stat().st_mode) == 0o700
 
 
+def test_every_number_of_a_user_or_group_is_fixed_because_data_outlives_the_image() -> None:
+    numbers = re.findall(r"^[ug]\s+\S+\s+(\S+)", (TREE / "usr/lib/sysusers.d/kazashi.conf").read_text(), re.MULTILINE)
+    assert len(set(numbers)) == len(numbers)
+    assert all(700 <= int(number) < 720 for number in numbers)
+
+
 def test_every_user_and_group_that_a_unit_names_is_made() -> None:
     made = set(re.findall(r"^[ug]\s+(\S+)", (TREE / "usr/lib/sysusers.d/kazashi.conf").read_text(), re.MULTILINE))
     debians = {group.gr_name for group in grp.getgrall()}
