@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
 
     def go_on() -> bool:
         nonlocal seen
-        there = stick.is_dir()
+        there = os.access(stick, os.R_OK | os.X_OK)
         if there and not seen:
             updater.hurry()
         seen = there
