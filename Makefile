@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Each goal sets up what it needs (tools/set_up), once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bus test prove bench check sbom fix words image image-run image-test image-pins pins clean
+.PHONY: help demo bus test prove bench check sbom fix words image image-run image-test image-prove image-pins pins clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -93,6 +93,10 @@ image-test: ## the appliance's tests (TIERS=1-3): built, in a container, in QEMU
 	@$(BIN)/kazashi words render --feed examples/town
 	@$(BIN)/python -m images build $(IMAGE) --dev
 	KAZASHI_IMAGE=$(ROLE)-$(ARCH) KAZASHI_TIERS=$(TIERS) $(BIN)/python -m pytest -p no:randomly tests/image $(ARGS)
+
+image-prove: ## all of them, with the full numbers (a plug is pulled 600 times): an hour and more
+	@$(MAKE) image-test ROLE=validator TIERS=1-5 ARGS="--prove $(ARGS)"
+	@$(MAKE) image-test ROLE=kiosk TIERS=1-5 ARGS="--prove $(ARGS)"
 
 image-pins: ## choose the Debian packages of an image again: images/locks/ (fetches)
 	@tools/set_up image

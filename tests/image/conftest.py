@@ -1,8 +1,8 @@
 """The image's tests in tiers. ``make test`` has tier 0 (nothing is built); ``make image-test TIERS=1-3`` says which image and which tiers.
 
-1: what was built. 2: it runs in a container. 3: it runs in QEMU. 4: it is updated there. What a test measured stands in
-``build/image/test-ROLE-ARCH/report.json``,
-beside the serial logs and pictures.
+1: what was built. 2: it runs in a container. 3: it runs in QEMU. 4: it is updated there, and its plug is pulled. With ``--prove``
+(``make image-prove``) the numbers are the full ones. What a test measured stands in ``build/image/test-ROLE-ARCH/report.json``, beside the
+serial logs and pictures.
 """
 
 import json
@@ -21,14 +21,18 @@ TIER_OF = {
     "test_image_build.py": 1,
     "test_image_container.py": 2,
     "test_image_guest.py": 3,
+    "test_image_city.py": 4,
     "test_image_kiosk.py": 3,
     "test_image_update.py": 4,
+    "test_image_crash.py": 4,
 }
 ROLE_OF = {
     "test_image_container.py": "validator",
     "test_image_guest.py": "validator",
+    "test_image_city.py": "validator",
     "test_image_kiosk.py": "kiosk",
     "test_image_update.py": "validator",
+    "test_image_crash.py": "validator",
 }
 NAME = os.environ.get("KAZASHI_IMAGE", "")
 FIRST, _, LAST = os.environ.get("KAZASHI_TIERS", "0").partition("-")
