@@ -52,18 +52,25 @@ class UnitFolder:
     def _folder(self, folder: Path, place: Place) -> None:
         if folder.is_dir():
             return
-        self.root.mkdir(_SHARED, exist_ok=True)
+        _make(self.root, _SHARED)
         if folder.is_dir():
             return
         for above in reversed(folder.relative_to(self.root).parents[:-1]):
-            (self.root / above).mkdir(_THROUGH, exist_ok=True)
-        folder.mkdir(_ALONE if place.user else _SHARED)
+            _make(self.root / above, _THROUGH)
+        _make(folder, _ALONE if place.user else _SHARED)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _give(descriptor, place)
         finally:
             os.close(descriptor)
         flush_folder(folder.parent)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """A new folder with this mode, whatever the umask is; one that is there stays as it is."""
+    if not folder.is_dir():
+        folder.mkdir()
+        folder.chmod(mode)
 
 
 def _give(descriptor: int, place: Place) -> None:

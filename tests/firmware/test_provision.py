@@ -91,6 +91,18 @@ def files_of(folder: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_the_units_folders_are_open_to_those_who_need_them_whatever_the_umask_is(stick: Path, tmp_path: Path) -> None:
+    unit = tmp_path / "data" / "unit"
+    unit.mkdir(parents=True)
+    before = os.umask(0o077)
+    try:
+        assert main(["provision", "take", str(stick), "--unit", str(unit)]) == 0
+    finally:
+        os.umask(before)
+    modes = {name: stat.S_IMODE((unit / name).stat().st_mode) for name in ("rules", "keys", "keys/station", "keys/courier")}
+    assert modes == {"rules": 0o750, "keys": 0o711, "keys/station": 0o700, "keys/courier": 0o700}
+
+
 def test_a_unit_takes_who_it_is_and_the_keys_leave_the_stick(stick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unit = tmp_path / "data" / "unit"
     unit.mkdir(parents=True)
