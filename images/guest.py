@@ -50,6 +50,11 @@ def keypad() -> Plug:
     return Plug(("-device", "usb-kbd,bus=usb.0"))
 
 
+def stick(path: Path) -> Plug:
+    """A USB stick with this content."""
+    return Plug(("-drive", f"if=none,id=stick,format=raw,file={path}", "-device", "usb-storage,bus=usb.0,drive=stick,removable=on"))
+
+
 def clock(utc: str) -> Plug:
     """The battery's clock says this at power-on (``2026-06-01T07:00:00``)."""
     return Plug(("-rtc", f"base={utc},clock=vm"))
