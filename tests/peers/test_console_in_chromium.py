@@ -369,9 +369,9 @@ def test_a_screen_reader_meets_landmarks_one_heading_and_tables_with_headers_at_
     tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
     assert [roles.count(role) for role in ("banner", "main", "navigation", "table")] == [1, 1, 2, 1]
-    assert (roles.count("columnheader"), roles.count("rowheader")) == (7, 9)
+    assert (roles.count("columnheader"), roles.count("rowheader")) == (7, 10)
     assert page.locator("h1").count() == 1
-    assert page.get_by_role("table").get_by_role("row").count() == 10
+    assert page.get_by_role("table").get_by_role("row").count() == 11
     assert page.get_by_role("table", name=page.locator("caption").inner_text()).count() == 1
     page.goto("/console/months")
     assert page.get_by_role("table").count() == 3
