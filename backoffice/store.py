@@ -366,7 +366,9 @@ def address(url: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        sentence = "what is given as the database's address is none; correct database.url or --to, write postgresql://USER@HOST:PORT/DATABASE"
+        sentence = (
+            "what is given as the database's address is none; correct database.url or --to, write postgresql://USER@HOST:PORT/DATABASE"
+        )
         raise BooksAway(sentence) from None
 
 
