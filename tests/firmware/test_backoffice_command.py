@@ -95,11 +95,14 @@ def test_the_city_says_where_it_listens_takes_a_batch_and_stops_cleanly(
         assert server.stdout is not None
         where = re.fullmatch(r"ready: the city listens on (http://127\.0\.0\.1:\d+/) with sqlite:///.*city\.db\n", server.stdout.readline())
         assert where is not None
-        with httpx.Client(base_url=where[1], trust_env=False) as client:
-            answer = client.post("/v1/batches", content=sealed_batch(), headers={"content-type": "application/cose"})
-        server.send_signal(ending)
-        assert server.stdout.read() == "stopped\n"
-        assert server.wait(20) == 0
+        try:
+            with httpx.Client(base_url=where[1], trust_env=False) as client:
+                answer = client.post("/v1/batches", content=sealed_batch(), headers={"content-type": "application/cose"})
+            server.send_signal(ending)
+            assert server.stdout.read() == "stopped\n"
+            assert server.wait(20) == 0
+        finally:
+            server.kill()  # else a city that does not answer is waited for without end
     assert answer.status_code == 200
     sealed = seal.parse(answer.content, seal.Content.RECEIPT, batch.MAX_SEALED)
     assert receipt.decode(sealed.payload).next_seq == 2

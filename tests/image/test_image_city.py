@@ -74,13 +74,13 @@ def taps_seen(machine: Guest) -> int:
     return int(machine.run("journalctl -b -u kazashi-station --no-pager -o cat | grep -c 'tap rows=' || true"))
 
 
-def test_the_keys_have_left_the_stick(machine: Guest, stick: Path) -> None:
-    machine.wait_for("the stick's keys are gone", "! ls /run/kazashi/stick/kazashi-unit/keys/station/station.keys 2>/dev/null", 60)
+def test_the_keys_have_left_the_stick(machine: Guest) -> None:
+    folder = "/run/kazashi/stick/kazashi-unit"
+    machine.wait_for("the stick's keys are gone", f"test -e {folder}/unit.toml && ! test -e {folder}/keys/station/station.keys", 60)
     assert machine.run("stat -c %U /data/unit/keys/station/station.keys /data/unit/keys/courier/device.keys").split() == [
         "kazashi-station",
         "kazashi-courier",
     ]
-    assert stick.exists()
 
 
 def test_every_tap_of_a_morning_is_in_the_citys_books_and_signed_for(
@@ -106,9 +106,6 @@ def test_every_tap_of_a_morning_is_in_the_citys_books_and_signed_for(
     machine.picture("after the morning")
     start_s = time.monotonic()
     machine.run("systemctl restart kazashi-courier")
-    machine.wait_for(
-        "the city has signed for all of it", "kazashi ledger verify /data/ledger/ledger | grep 'the city has signed' | tail -1", 180
-    )
     shown = machine.run("kazashi ledger show /data/ledger/ledger").splitlines()
     assert [line for line in shown if re.search(r"\bpaid\b", line)], "riders got on, and nobody got off"
     head = int(re.findall(r"\d+", machine.run("kazashi ledger show /data/ledger/ledger | tail -1"))[0])
@@ -117,9 +114,16 @@ def test_every_tap_of_a_morning_is_in_the_citys_books_and_signed_for(
         time.sleep(1)
     figures["guest_to_city_s"] = round(time.monotonic() - start_s, 1)
     assert booked >= head
-    told = machine.run("kazashi ledger verify /data/ledger/ledger")
-    assert "whole: the chain holds" in told
+    while (signed := signed_for(machine)) < head:
+        assert time.monotonic() < end_s, f"the city has {head} entries and the vehicle knows of {signed}"
+    assert "whole: the chain holds" in machine.run("kazashi ledger verify /data/ledger/ledger")
     assert UNIT in office.run("devices")
+
+
+def signed_for(machine: Guest) -> int:
+    """Up to which entry the vehicle has the city's receipt."""
+    told = re.search(r"the city has signed for the entries up to (\d+)", machine.run("kazashi ledger verify /data/ledger/ledger"))
+    return int(told[1]) if told else 0
 
 
 def entries_of(office: Office) -> int:
