@@ -100,7 +100,7 @@ SOURCES = {
     "grow": "記録領域の拡張",
     "failed": "故障の案内",
     "counts": "異常の集計",
-    "pcscd": "USB読取部",
+    "pcscd": "USB読み取り機",
     "rauc": "更新の書き込み",
     "data": "記録領域",
     "kernel": "OS",

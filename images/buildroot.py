@@ -9,8 +9,8 @@ written here.
 Two calls: ``root TREE``, inside Buildroot's fakeroot, on the copy that is about to be packed; ``disk``, afterwards. Buildroot says the
 rest in the environment: ``BR2_CONFIG`` (its settings), ``TARGET_DIR``, ``BINARIES_DIR``, ``HOST_DIR``.
 
-An image of this face is compatible with its own kind only: an update for one face is refused by the other, whose users may have other
-numbers.
+An image of this face is compatible with its own kind only: an update for one face is refused by the other. Our own users have the same
+numbers in both (``sysusers.d``), but nobody has tried one face on a ``/data`` that the other filled.
 """
 
 import argparse
